@@ -1,0 +1,43 @@
+#ifndef ROWS_H
+#define ROWS_H
+/*
+ * rows: which tokens become activation rows, and their order (DESIGN: rows,
+ * order, shuffle).  mlpdump enumerates with it, shuffle replays it.
+ *
+ * Context c is the window rows_window(c)·T … +T of the token stream; its S
+ * sampled positions are distinct and ascending.  Row (c, j) has a key; the
+ * shuffled order is the order of (block, key, c, j), where block = c / W (all
+ * contexts are one block by default).  Bin i of n holds one contiguous range
+ * of that order.
+ */
+#include "shard.h"
+
+struct rows {
+	uint64_t seed;
+	uint64_t contexts;      /* C */
+	uint64_t samples;       /* S positions kept of each context */
+	uint64_t block;         /* T */
+	uint64_t windows;       /* of the token set: tokens / T, C + skipped <= windows */
+	uint64_t window;        /* W of --window; 0: all contexts are one block */
+	uint64_t bin, bins;     /* i of n */
+};
+
+struct row {
+	uint64_t block, key, context;
+	uint32_t position;
+};
+
+/* First token of context c: pi(c)·T. */
+uint64_t rows_window(const struct rows *r, uint64_t c);
+/* The S positions of context c, ascending, into pos. */
+void rows_positions(const struct rows *r, uint64_t c, uint32_t *pos);
+struct row rows_row(const struct rows *r, uint64_t c, uint32_t position);
+int row_compare(const struct row *a, const struct row *b);
+/* Which of r->bins bins the row belongs to. */
+uint64_t rows_bin(const struct rows *r, const struct row *row);
+/* META lines "contexts samples block windows window seed bin", and back
+ * (dies, naming `name`, when they are missing). */
+void rows_to_meta(const struct rows *r, struct meta *m);
+struct rows rows_from_meta(const struct meta *m, const char *name);
+
+#endif

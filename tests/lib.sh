@@ -1,0 +1,45 @@
+# lib.sh -- TAP from a shell test; source it first.
+#   ok "name" command…              passes when the command succeeds
+#   fails N "name" "text" command…  passes when it exits N with one line on stderr that contains text
+#   same "name" a b                 passes when the files are equal
+#   skip "name" "why"
+# BIN: folder of the tools; TMP: scratch, removed at the end; TOP: the checkout.
+set -u
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BIN=${BIN:-$TOP/out/bin}
+TMP=$(mktemp -d "${TMPDIR:-/tmp}/featuremill.XXXXXX")
+trap 'rm -rf "$TMP"' EXIT
+trap 'exit 1' INT TERM HUP
+N=0
+FAILED=0
+
+result() { # 0|1 name
+	N=$((N + 1))
+	if [ "$1" = 0 ]; then echo "ok $N - $2"; else echo "not ok $N - $2"; FAILED=$((FAILED + 1)); fi
+}
+
+ok() { # name command…
+	local name=$1
+	shift
+	if "$@" >"$TMP/.out" 2>"$TMP/.err"; then result 0 "$name"; else
+		result 1 "$name"
+		sed 's/^/#   /' "$TMP/.err" "$TMP/.out" | tail -20
+	fi
+}
+
+fails() { # status name text command…
+	local want=$1 name=$2 text=$3 got=0
+	shift 3
+	"$@" >"$TMP/.out" 2>"$TMP/.err" || got=$?
+	if [ "$got" = "$want" ] && [ "$(wc -l <"$TMP/.err")" = 1 ] && grep -qF -- "$text" "$TMP/.err"; then
+		result 0 "$name"
+	else
+		result 1 "$name"
+		echo "#   exit $got, want $want with one line containing '$text'"
+		sed 's/^/#   /' "$TMP/.err" | tail -5
+	fi
+}
+
+same() { ok "$1" cmp "$2" "$3"; }
+skip() { N=$((N + 1)); echo "ok $N - $1 # SKIP $2"; }
+done_testing() { echo "1..$N"; exit $((FAILED > 0)); }
