@@ -1,0 +1,126 @@
+#ifndef BACKEND_H
+#define BACKEND_H
+/*
+ * backend: one flat table of functions at the level of a layer.  Nets (gpt.c,
+ * sae.c) are written once over it; ref fills the whole table with plain loops
+ * (sums in double, the definition of correct), cpu starts as ref and overrides.
+ *
+ *	const struct backend *be = backend_open("auto", "f32");
+ *	float *y = be->alloc(rows * cols * sizeof(*y));
+ *	be->linear_fwd(y, x, w, b, rows, cols, k);
+ *
+ * Every array is row-major `real` in the backend's memory; inside an op a
+ * backend is free (tiles, bf16 operands, sparsity, fusion).  "+=" ops
+ * accumulate.  Dims: B batch, T time, C channels, V vocab, N rows, D inputs,
+ * F features.  Equal inputs give equal bytes for any number of threads.
+ * real is double only where tests recompute ref and the nets for central
+ * differences.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef real
+#define real float
+#endif
+
+/* Sums over rows of an autoencoder pass, all in double. */
+struct sae_sums {
+	double err2;    /* sum over rows and inputs of (xhat - x)^2 */
+	double l1;      /* sum over rows and features of f */
+	double l0;      /* number of f > 0 */
+};
+
+struct sae_params {     /* weights, or their gradients or moments */
+	real *enc;      /* (F,D) encoder.weight */
+	real *b_enc;    /* (F)   encoder.bias */
+	real *dec;      /* (F,D) decoder.weight transposed: one row a feature */
+	real *b_dec;    /* (D)   decoder.bias */
+};
+
+struct backend {
+	const char *name;       /* "ref", "cpu" */
+
+	/* memory: alloc gives zeros, 64-byte aligned, and dies when there is none */
+	void *(*alloc)(size_t bytes);
+	void (*release)(void *p);
+	void (*put)(void *dst, const void *host, size_t bytes);
+	void (*get)(void *host, const void *src, size_t bytes);
+	void (*zero)(void *p, size_t bytes);
+	void (*sync)(void);
+
+	/* x (B·T,C) = wte[idx] + wpe[t]; idx int32 (B,T) in backend memory, as all idx and targets */
+	void (*embed_fwd)(real *x, const int32_t *idx, const real *wte, const real *wpe,
+			  size_t B, size_t T, size_t C);
+	/* dwte (V,C) += , dwpe (T,C) += */
+	void (*embed_bwd)(real *dwte, real *dwpe, const real *dx, const int32_t *idx,
+			  size_t B, size_t T, size_t C, size_t V);
+	/* y (N,C) = (x - mean)·rstd·w + b, eps 1e-5, biased variance; b may be NULL; mean, rstd (N) kept */
+	void (*layernorm_fwd)(real *y, real *mean, real *rstd, const real *x, const real *w,
+			      const real *b, size_t N, size_t C);
+	/* dx (N,C) += , dw (C) += , db (C) += (NULL without bias) */
+	void (*layernorm_bwd)(real *dx, real *dw, real *db, const real *dy, const real *x,
+			      const real *w, const real *mean, const real *rstd, size_t N, size_t C);
+	/* y (N,O) = x (N,I) wᵀ (O,I) + b (O); b may be NULL */
+	void (*linear_fwd)(real *y, const real *x, const real *w, const real *b,
+			   size_t N, size_t I, size_t O);
+	/* dx (N,I) = dy w (NULL: not wanted); dw (O,I) += dyᵀ x; db (O) += (NULL without bias) */
+	void (*linear_bwd)(real *dx, real *dw, real *db, const real *dy, const real *x,
+			   const real *w, size_t N, size_t I, size_t O);
+	/* Causal self-attention, scores / sqrt(C/NH).  qkv (B·T,3C) = q|k|v, y (B·T,C),
+	 * lse (B,NH,T) log-sum-exp of the scaled scores, kept for backward */
+	void (*attention_fwd)(real *y, real *lse, const real *qkv, size_t B, size_t T, size_t C, size_t NH);
+	/* dqkv (B·T,3C) = */
+	void (*attention_bwd)(real *dqkv, const real *dy, const real *y, const real *lse,
+			      const real *qkv, size_t B, size_t T, size_t C, size_t NH);
+	/* exact erf GELU: y = x Phi(x); dx = dy (Phi(x) + x phi(x)) (dx may be dy) */
+	void (*gelu_fwd)(real *y, const real *x, size_t n);
+	void (*gelu_bwd)(real *dx, const real *dy, const real *x, size_t n);
+	void (*add)(real *y, const real *x, size_t n);  /* y += x */
+	void (*fill_rows)(real *y, const real *row, size_t N, size_t C);        /* every row of y = row */
+	void (*gather_rows)(real *y, const real *x, const uint32_t *rows, size_t n, size_t C);
+	/* sum (C), double, host memory += column sums of x (N,C) */
+	void (*column_sums)(double *sum, const real *x, size_t N, size_t C);
+
+	/* Tied head with softmax cross-entropy; logits x wteᵀ are never held whole.
+	 * nll (N) = -log softmax(x wteᵀ)[target], 0 where target = -1.  Unless dx is NULL also
+	 * dx (N,C) = scale · d(sum nll)/dx and dw (V,C) += scale · d(sum nll)/dw.  All V columns count. */
+	void (*lmhead)(real *nll, real *dx, real *dw, const real *x, const real *w,
+		       const int32_t *targets, double scale, size_t N, size_t C, size_t V);
+	/* effect (n) = logit of targets[rows[i]] with the final residual r (N,C) minus that with
+	 * r - f[i]·dir[feats[i]] (dir (F,C)), logit = <ln_f(r), wte[target]>; 0 where target = -1 */
+	void (*ablate_logit)(real *effect, const uint32_t *rows, const uint32_t *feats, const real *f,
+			     size_t n, const real *r, const real *dir, const real *ln_w,
+			     const real *ln_b, const real *wte, const int32_t *targets, size_t C);
+
+	/* f (N,F) = relu((x - b_dec) encᵀ + b_enc) */
+	void (*sae_encode)(real *f, const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
+	/* xhat (N,D) = f dec + b_dec */
+	void (*sae_decode)(real *xhat, const real *f, const struct sae_params *p, size_t N, size_t D, size_t F);
+	/* One pass without gradients.  Any of err2 (N), l1 (N) and xhat (N,D) may be NULL;
+	 * fired (F), uint32, backend memory: += rows with f > 0, NULL: not wanted */
+	void (*sae_forward)(struct sae_sums *sums, real *err2, real *l1, real *xhat, uint32_t *fired,
+			    const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
+	/* The training pass: gradients g = of  sum err2 / (N·D)  +  lambda · sum f / N */
+	void (*sae_grad)(struct sae_sums *sums, uint32_t *fired, const struct sae_params *g,
+			 const real *x, const struct sae_params *p, double lambda,
+			 size_t N, size_t D, size_t F);
+	/* g -= <g,u> u for every row, u = w / max(|w|, 1e-12); g and w (F,D) */
+	void (*project_rows)(real *g, const real *w, size_t F, size_t D);
+	void (*normalise_rows)(real *w, size_t F, size_t D);    /* w /= max(|w|, 1e-12) */
+	void (*row_norms)(real *norm, const real *w, size_t F, size_t D);
+
+	/* AdamW on n values; g is first multiplied by gscale (clipping).  t counts from 1:
+	 * p -= lr wd p; p -= lr/(1-b1^t) m / (sqrt(v)/sqrt(1-b2^t) + eps) */
+	void (*adamw)(real *p, const real *g, real *m, real *v, size_t n, double gscale, double lr,
+		      double beta1, double beta2, double eps, double wd, uint64_t t);
+	double (*sumsq)(const real *x, size_t n);
+};
+
+/* device: auto ref cpu (cuda later); precision: auto f32.  Dies when it cannot be had or an op
+ * is missing; says which it took.  The table is static. */
+const struct backend *backend_open(const char *device, const char *precision);
+void backend_ref(struct backend *b);    /* fills every member */
+void backend_cpu(struct backend *b);    /* ref, then what cpu.c does better */
+
+#endif

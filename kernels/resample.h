@@ -1,0 +1,39 @@
+#ifndef RESAMPLE_H
+#define RESAMPLE_H
+/*
+ * resample: neuron resampling (Bricken et al. 2023, appendix), in separate
+ * steps: when (schedule), who (dead), with what weight (weights), which rows
+ * (draw), and the change itself (apply).
+ *
+ * Steps count from 0.  Of interval I and R events: at odd multiples of I/2
+ * (below R·I) all neurons are presumed dead; each step of the window removes
+ * those with f > 0 on any row of its batch; the change follows the step given
+ * by the schedule.
+ *	RESAMPLE_HEAD: windows [m, m + I/2 …) end at step e·I - 1, where the
+ *	change happens (24,999, 49,999, …); RESAMPLE_JAN2024: at e·I, that step's
+ *	activity not counted.
+ */
+#include "sae.h"
+
+enum resample_version { RESAMPLE_HEAD, RESAMPLE_JAN2024 };
+struct resample_plan {
+	uint64_t interval, events;      /* interval 0 or events 0: never */
+	enum resample_version version;
+};
+bool resample_starts(const struct resample_plan *p, uint64_t step);     /* all presumed dead, before the step counts */
+bool resample_counts(const struct resample_plan *p, uint64_t step);     /* the step's activity counts */
+/* Event number 0 … R-1 when the change follows this step, else -1. */
+int64_t resample_event(const struct resample_plan *p, uint64_t step);
+
+/* weight of a row = (a·err2 + lambda·l1)²; default a = 1/D; the reference used a = 1 */
+double resample_weight(double a, double lambda, double err2, double l1);
+/* Key of a row in a draw without replacement with probability proportional to weight: the n smallest
+ * keys win (Efraimidis and Spirakis 2006: -log(u)/w).  weight 0: +inf. */
+double resample_key(uint64_t seed, uint64_t event, uint64_t row, double weight);
+
+/* dead (n) ascending, rows (n,D) host: row i goes to neuron dead[i].  Decoder row = x/max(|x|,1e-12);
+ * encoder row = that · 0.2 · mean norm of alive encoder rows (1 when none is alive); b_enc = 0; Adam
+ * moments of these rows and entries = 0; b_dec and t untouched.  Returns the mean alive norm. */
+double resample_apply(struct sae *s, const uint32_t *dead, size_t n, const float *rows);
+
+#endif

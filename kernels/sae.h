@@ -1,0 +1,60 @@
+#ifndef SAE_H
+#define SAE_H
+/*
+ * sae: the sparse autoencoder of Bricken et al. 2023 as the reproduction
+ * trains it.  f = relu((x - b_dec) W_encᵀ + b_enc), xhat = f W_decᵀ + b_dec,
+ * loss = mean over rows and inputs of (xhat-x)² + lambda · mean over rows of Σ f.
+ *
+ *	struct sae *s = sae_new(be, D, F, batch, SAE_TRAIN);
+ *	sae_init(s, seed);
+ *	struct sae_loss l = sae_step(s, x, N, lambda, lr);      (x: host float32 (N,D))
+ *	if (step % 1000 == 0)
+ *		sae_normalise(s);
+ */
+#include "backend.h"
+#include "tensors.h"
+
+struct sae_loss {
+	double loss, mse, l1, l0;       /* l1, l0: means over rows */
+};
+
+struct sae {
+	const struct backend *be;
+	size_t D, F, max_rows;
+	struct sae_params p, g, m, v;   /* g m v: NULL members unless SAE_TRAIN */
+	uint64_t t;                     /* Adam steps done */
+	real *x, *xhat, *f;             /* (max_rows, D), (max_rows, D); f (max_rows, F) made when first asked for */
+	uint32_t *fired;                /* (F) backend memory: rows with f > 0 in the last pass */
+};
+
+enum { SAE_EVAL, SAE_TRAIN };
+struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_rows, int mode);
+void sae_free(struct sae *s);
+/* torch's nn.Linear defaults U(±1/sqrt(fan_in)), decoder columns of unit norm. */
+void sae_init(struct sae *s, uint64_t seed);
+#ifndef REAL_IS_DOUBLE
+/* decoder.weight is (D,F) in files, (F,D) in memory. */
+void sae_load(struct sae *s, const struct tensors *t);
+void sae_store(struct sae *s, struct tensors_writer *w);        /* borrows until sae_free */
+struct sae *sae_open(const struct backend *be, const char *path, size_t max_rows, char id[33]);
+void sae_save_state(struct sae *s, struct buf *st);
+void sae_load_state(struct sae *s, struct cursor *st);
+#endif
+
+/* Loss and gradients of a batch (host x); s->fired is set. */
+struct sae_loss sae_gradients(struct sae *s, const float *x, size_t N, double lambda);
+void sae_project(struct sae *s);                /* parallel part of the decoder's gradient removed */
+void sae_adam(struct sae *s, double lr);        /* betas .9 .999, eps 1e-8; t += 1 */
+void sae_normalise(struct sae *s);              /* decoder columns to unit norm */
+/* gradients, project, adam: one training step without normalisation. */
+struct sae_loss sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr);
+/* Rows with f > 0 per feature in the last pass, to the host (F). */
+void sae_fired(struct sae *s, uint32_t *count);
+
+/* Evaluation: x in backend memory (N,D), N <= max_rows.  sums +=; fired is reset first. */
+void sae_encode(struct sae *s, const real *x, size_t N);        /* s->f */
+void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *sums);    /* s->xhat, fired */
+/* host rows in, host err2 (N) and l1 (N) out: what resampling weighs rows by */
+void sae_row_losses(struct sae *s, const float *x, size_t N, float *err2, float *l1);
+
+#endif
