@@ -1,0 +1,264 @@
+# featuremill: raw text -> GPT -> MLP activations -> sparse autoencoder -> feature pages.
+# Knobs, tools, data graph, checks -- in this order.  `make help` lists what can be asked for.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := help
+.PHONY: FORCE
+FORCE:
+
+# ---- knobs ---------------------------------------------------------------------------------
+# Every knob can be given on the command line; a preset is a row of defaults.
+PRESET ?= demo
+CORPUS ?=
+MATCH ?= $(if $(CORPUS),,$(DEMO_MATCH))
+FIELD ?= text
+THREADS ?= $(shell nproc)
+MEMORY ?= 2G
+DEVICE ?= auto
+PRECISION ?= auto
+OUT := out/$(PRESET)
+
+PRESETS := tiny demo seed
+COLUMN := $(or $(word 2,$(subst :, ,$(filter $(PRESET):%,tiny:1 demo:2 seed:3))),$(error PRESET is one \
+	of $(PRESETS), not '$(PRESET)'))
+knob = $(eval KNOBS += $1)$(eval default_$1 := $(word $(COLUMN),$2))$(eval $1 ?= $$(default_$1))$(eval help_$1 := $3)
+#           knob               tiny demo seed          meaning
+$(call knob,VAL,               0.05 0.02 0.0005,     share of documents held out for validation)
+$(call knob,N_LAYER,           1 1 1,                GPT: layers)
+$(call knob,N_HEAD,            2 4 4,                GPT: attention heads)
+$(call knob,N_EMBD,            16 128 128,           GPT: width; the autoencoder reads 4 times this)
+$(call knob,BLOCK,             32 256 1024,          GPT: context length)
+$(call knob,VOCAB,             50304 50304 50304,    GPT: vocabulary and padded)
+$(call knob,BATCH,             4 16 12,              GPT: contexts in a micro-batch)
+$(call knob,ACCUM,             1 1 40,               GPT: micro-batches in an iteration)
+$(call knob,ITERS,             8 600 200000,         GPT: iterations)
+$(call knob,GPT_LR,            2e-3 2e-3 6e-4,       GPT: highest learning rate)
+$(call knob,GPT_MIN_LR,        2e-4 2e-4 6e-5,       GPT: lowest learning rate)
+$(call knob,WARMUP,            2 60 2000,            GPT: warm-up iterations)
+$(call knob,GPT_EVAL_EVERY,    4 150 2000,           GPT: iterations between evaluations)
+$(call knob,GPT_EVAL_CONTEXTS, 4 400 2000,           GPT: validation contexts in an evaluation)
+$(call knob,CONTEXTS,          96 16000 4000000,     activations: contexts)
+$(call knob,SAMPLES,           16 100 200,           activations: tokens kept of each context)
+$(call knob,SHARDS,            3 4 20,               activations: shards)
+$(call knob,DTYPE,             f16 f16 f16,          activations: stored type)
+$(call knob,WINDOW,            0 0 0,                shuffle within this many contexts; 0: all)
+$(call knob,PICK_ROWS,         64 16384 819200,      resampling: rows scored at each event)
+$(call knob,RESAMPLE_EVERY,    8 150 25000,          resampling: steps between events)
+$(call knob,RESAMPLE_EVENTS,   3 4 4,                resampling: events)
+$(call knob,FEATURES,          128 4096 4096,        autoencoder: features)
+$(call knob,SAE_BATCH,         32 2048 8192,         autoencoder: rows in a step)
+$(call knob,STEPS,             0 0 0,                autoencoder: steps; 0: one pass over the mix)
+$(call knob,SAE_LR,            1e-3 1e-3 3e-4,       autoencoder: learning rate)
+$(call knob,NORMALISE_EVERY,   10 100 1000,          autoencoder: steps between decoder normalisations)
+$(call knob,L1,                3e-7 3e-7 3e-7,       autoencoder: L1 coefficient in the units of the reproduction)
+$(call knob,EVAL_EVERY,        12 130 1000,          autoencoder: steps between evaluations)
+$(call knob,EVAL_CONTEXTS,     4 400 2000,           autoencoder: validation contexts)
+$(call knob,TOP_CONTEXTS,      32 2000 20000,        pages: contexts read)
+$(call knob,RADIUS,            5 10 10,              pages: tokens shown on either side)
+$(call knob,TOP_K,             5 10 10,              pages: top activations of a feature)
+$(call knob,SEED,              1337 1337 1337,       seed of every random choice)
+
+# ---- tools ---------------------------------------------------------------------------------
+# SAN=address,undefined or SAN=thread builds a second set of tools beside the first.
+CC := gcc
+SAN ?=
+BIN := out/bin$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
+comma := ,
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
+WERROR ?=
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+CPPFLAGS := -D_GNU_SOURCE -DXXH_INLINE_ALL -DDATADIR='"data"' -Icommon -Ikernels -I. -MMD -MP
+CFLAGS := -std=c11 -g -O2 $(WARN) $(WERROR) $(SANFLAGS)
+LDLIBS := -lzstd -lxxhash -larchive -ljansson -ldnnl -lgomp -lm -lpthread
+OBJ := out/obj/$(firstword $(shell echo '$(CC) $(CFLAGS) $(CPPFLAGS)' | md5sum | cut -c1-10))
+MACHINE := $(shell uname -m)
+flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2 -mfma -mf16c)$(if \
+	$(filter %_avx512,$1),-O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c))$(if \
+	$(filter common/%,$1),-Wconversion)
+
+TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen shardls
+COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
+KERNELS := $(basename $(sort $(wildcard kernels/*.c)))
+LIB := $(OBJ)/libfeaturemill.a
+tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.S)))
+
+.PHONY: tools
+tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text
+$(LIB): $(patsubst %,$(OBJ)/%.o,$(COMMON) $(KERNELS))
+	@rm -f $@; ar rcs $@ $^
+$(OBJ)/%.o: %.c | $(filter deps,$(MAKECMDGOALS))
+	@mkdir -p $(@D)
+	$(call run,CC,$@,$(CC) $(CPPFLAGS) $(CFLAGS) $(call flags_for,$*) -c -o $@ $<)
+$(OBJ)/%.o: %.S | $(filter deps,$(MAKECMDGOALS))
+	@mkdir -p $(@D)
+	$(call run,AS,$@,$(CC) $(CPPFLAGS) -c -o $@ $<)
+$(OBJ)/common/vocab_data.o: data/gpt2.tiktoken data/unicode_classes.tsv
+$(OBJ)/tools/htmlgen_assets.o: tools/htmlgen.js tools/htmlgen.css
+.SECONDEXPANSION:
+$(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB)
+	@mkdir -p $(@D)
+	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS))
+$(BIN)/parquet-text: tools/parquet-text
+	@mkdir -p $(@D); cp $< $@
+-include $(wildcard $(OBJ)/*/*.d)
+# Quiet by default; V=1 shows the commands.
+V ?=
+run = $(if $(V),$3,@printf '%-5s %s\n' $1 $2; $3)
+
+# ---- data graph ----------------------------------------------------------------------------
+# A stage is stale for make when an input, its tool or its knobs are newer; the tool then compares
+# what really shaped the output and, if that is unchanged, only touches it.
+numbers = $(shell seq -f '%03g' 0 $$(($1 - 1)))
+slug = $(if $(filter $($1),$(default_$1)),,-$(subst _,-,$(shell echo $1 | tr A-Z a-z))-$($1))
+empty :=
+space := $(empty) $(empty)
+SAE_KNOBS := FEATURES SAE_BATCH STEPS SAE_LR NORMALISE_EVERY RESAMPLE_EVERY RESAMPLE_EVENTS
+SAE := $(OUT)/sae/l1-$(L1)$(subst $(space),,$(foreach k,$(SAE_KNOBS),$(call slug,$k)))
+TOKENS := $(OUT)/tokens/train.zst $(OUT)/tokens/val.zst
+GPT := $(OUT)/gpt.safetensors
+ACTS := $(patsubst %,$(OUT)/acts/%.zst,$(call numbers,$(SHARDS)))
+MIX := $(ACTS:$(OUT)/acts/%=$(OUT)/mix/%)
+SITE := $(SAE)/html/index.html
+STAGE = -j $(THREADS) -s $(SEED)
+NET = --device $(DEVICE) --precision $(PRECISION)
+# Under make -jN the per-shard tools share threads and memory.
+SHARE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
+given = $(if $(filter-out 0,$($2)),$1 $($2))
+
+.PHONY: tokens gpt acts mix pick sae top html demo corpus sweep
+tokens: $(TOKENS)
+gpt: $(GPT)
+acts: $(ACTS)
+mix: $(MIX)
+pick: $(OUT)/pick.zst
+sae: $(SAE)/sae.safetensors
+top: $(SAE)/top/index.json
+html: $(SITE)
+demo: $(SITE)
+	@out/bin/htmlgen --summary $(SAE)/sae.jsonl --gpt-metrics $(GPT:.safetensors=.jsonl)
+	@echo "site: $(CURDIR)/$<"
+
+# The demo's corpus: documentation packages of the distribution, read as they are.
+DEMO_PACKAGES := anarchism vim-runtime perl-doc python3.11-doc linux-doc-6.1
+DEMO_MATCH := */markdown/*.md.gz */doc/*.txt *.pod *.rst.txt *.rst.gz
+DEMO_DEBS := $(DEMO_PACKAGES:%=out/corpus/%.deb)
+TEXT := $(or $(CORPUS),$(if $(filter seed,$(PRESET)),$(SEED_HELP),$(if $(filter tiny,$(PRESET)),tests/fixtures/tiny.jsonl,$(DEMO_DEBS))))
+SEED_HELP = $(error PRESET=seed reads OpenWebText: fetch the 80 parquet files of Skylion007/openwebtext (24 GB) \
+	from the Hugging Face hub, then say CORPUS='path/train-*.parquet')
+corpus: $(DEMO_DEBS)
+$(DEMO_DEBS): out/corpus/%.deb: | $$(filter deps,$(MAKECMDGOALS))
+	@mkdir -p $@.d && cd $@.d && $(call quietly,apt-get download $*)
+	@mv $@.d/*.deb $@ && rmdir $@.d
+quietly = ($1) >out.log 2>&1 || { cat out.log >&2; exit 1; }; rm -f out.log
+
+# Knob stamps: rewritten only when a knob of the stage changes.
+stamp = $(OUT)/knobs/$1
+knobs_tokens := VAL FIELD MATCH TEXT
+knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM ITERS GPT_LR GPT_MIN_LR WARMUP \
+	GPT_EVAL_EVERY GPT_EVAL_CONTEXTS SEED DEVICE PRECISION
+knobs_acts := CONTEXTS SAMPLES SHARDS DTYPE WINDOW SEED DEVICE PRECISION
+knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
+knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
+knobs_top := TOP_CONTEXTS RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
+stamps := $(foreach s,tokens gpt acts pick sae top,$(OUT)/knobs/$s)
+$(filter-out %/sae,$(stamps)): $(OUT)/knobs/%: FORCE
+	@$(call keep_stamp,$*,$@)
+$(SAE)/knobs: FORCE
+	@$(call keep_stamp,sae,$@)
+keep_stamp = mkdir -p $(dir $2); text='$(foreach k,$(knobs_$1),$k=$($k))'; \
+	cmp -s - $2 <<< "$$text" || echo "$$text" >$2
+
+$(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens
+	$(call run,TOK,$(OUT)/tokens,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
+		--val $(VAL) --val-out $(OUT)/tokens/val.zst -o $(OUT)/tokens/train.zst $(TEXT))
+
+$(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt
+	$(call run,GPT,$@,$(BIN)/gptrain $(STAGE) $(NET) --n-layer $(N_LAYER) --n-head $(N_HEAD) --n-embd $(N_EMBD) --block $(BLOCK) \
+		--vocab $(VOCAB) --batch $(BATCH) --accum $(ACCUM) --iters $(ITERS) --lr $(GPT_LR) --min-lr $(GPT_MIN_LR) \
+		--warmup $(WARMUP) --eval-every $(GPT_EVAL_EVERY) --eval-contexts $(GPT_EVAL_CONTEXTS) \
+		--val $(OUT)/tokens/val.zst -o $@ $<)
+
+$(ACTS) &: $(OUT)/tokens/train.zst $(GPT) $(BIN)/mlpdump $(OUT)/knobs/acts
+	$(call run,ACTS,$(OUT)/acts,$(BIN)/mlpdump $(STAGE) $(NET) --gpt $(GPT) --contexts $(CONTEXTS) --samples $(SAMPLES) \
+		--bins $(SHARDS) --window $(WINDOW) --dtype $(DTYPE) -o $(if $(filter 1,$(SHARDS)),$@,$(OUT)/acts) $<)
+
+$(MIX): $(OUT)/mix/%.zst: $(OUT)/acts/%.zst $(BIN)/shuffle
+	$(call run,MIX,$@,$(BIN)/shuffle -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(MEMORY) -o $@ $<)
+
+$(OUT)/pick.zst: $(MIX) $(BIN)/resample-pick $(OUT)/knobs/pick
+	$(call run,PICK,$@,$(BIN)/resample-pick $(STAGE) -n $(PICK_ROWS) --events $(RESAMPLE_EVENTS) -o $@ $(MIX))
+
+$(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs
+	$(call run,SAE,$@,$(BIN)/saetrain $(STAGE) $(NET) --gpt $(GPT) --val $(OUT)/tokens/val.zst --pick $(OUT)/pick.zst \
+		--l1 $(L1) --features $(FEATURES) --batch $(SAE_BATCH) $(call given,--steps,STEPS) --lr $(SAE_LR) \
+		--normalise-every $(NORMALISE_EVERY) --resample-every $(RESAMPLE_EVERY) --resample-events $(RESAMPLE_EVENTS) \
+		--eval-every $(EVAL_EVERY) --eval-contexts $(EVAL_CONTEXTS) -o $@ $(MIX))
+
+$(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(BIN)/topk $(OUT)/knobs/top
+	$(call run,TOP,$(@D),$(BIN)/topk $(STAGE) $(NET) --gpt $(GPT) --sae $(SAE)/sae.safetensors --contexts $(TOP_CONTEXTS) \
+		--skip $(CONTEXTS) --k $(TOP_K) --radius $(RADIUS) -o $(@D) $<)
+
+$(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen
+	$(call run,HTML,$(@D),$(BIN)/htmlgen -j $(THREADS) --metrics $(SAE)/sae.jsonl --gpt-metrics $(OUT)/gpt.jsonl -o $(@D) $(<D))
+
+# L1S: values of L1, one autoencoder each; ends in a table and a plot of L0 against loss recovered.
+L1S ?= 1e-7 3e-7 1e-6
+sweep: $(BIN)/htmlgen
+	@for l1 in $(L1S); do $(MAKE) --no-print-directory sae L1=$$l1; done
+	@tools/sweep $(OUT)/sweep $(foreach l,$(L1S),$l=$(OUT)/sae/l1-$l$(SAE:$(OUT)/sae/l1-$(L1)%=%)/sae.jsonl)
+
+# ---- what is needed ------------------------------------------------------------------------
+BUILD_DEPS := gcc libc6-dev libzstd-dev libxxhash-dev libarchive-dev libjansson-dev libdnnl-dev
+CHECK_DEPS := perl zstd clang python3 python3-numpy chromium
+PARQUET_DEPS := $(if $(filter %.parquet,$(CORPUS)),python3-venv)
+NEEDED := $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PARQUET_DEPS)
+.PHONY: deps help clean
+deps:
+	@tests/deps $(NEEDED)
+	@$(if $(PARQUET_DEPS),[ -x out/venv/bin/python3 ] || { python3 -m venv out/venv && out/venv/bin/pip install -q pyarrow; })
+
+help:
+	@echo 'make deps demo           text to feature pages on this machine, in minutes'
+	@echo 'make deps check          all tests'
+	@echo 'make STAGE               up to one of: tokens gpt acts mix pick sae top html'
+	@echo 'make sae L1=1e-6         one knob changed: what follows from it is made again'
+	@echo 'make sweep L1S="…"       several L1: table and plot of L0 against loss recovered'
+	@echo 'make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))'
+	@echo 'make CORPUS="files…"     your own text; FIELD= the JSON key, MATCH= globs on archive members'
+	@echo; echo 'knobs of PRESET=$(PRESET):'
+	@$(foreach k,$(KNOBS),printf '  %-18s %-9s %s\n' '$k' '$($k)' '$(help_$k)';)
+	@echo; echo 'THREADS=$(THREADS) MEMORY=$(MEMORY) DEVICE=$(DEVICE) PRECISION=$(PRECISION) V=1 (show commands)'
+
+clean:
+	rm -rf out/obj out/bin out/bin-* out/tiny
+
+# ---- checks --------------------------------------------------------------------------------
+# u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.
+TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/*.c)))
+UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
+REAL64 := u-grad
+.PHONY: check check-plain check-address check-thread tests lint
+tests: tools $(TESTS)
+$(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
+# The nets and ref once more in double, for central differences.
+$(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
+	@mkdir -p $(@D)
+	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
+
+PROVE = prove -j2 --timer --exec tests/run
+check:
+	@$(MAKE) --no-print-directory check-plain WERROR=-Werror
+	@$(MAKE) --no-print-directory check-address WERROR=-Werror SAN=address,undefined
+	@$(MAKE) --no-print-directory check-thread WERROR=-Werror SAN=thread
+check-plain: tests
+	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(wildcard tests/*.sh.t) $(filter-out tests/lib.sh,$(wildcard tests/*.sh))
+check-address: tests
+	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(filter-out tests/t-build.sh tests/t-make.sh,$(wildcard tests/t-*.sh))
+check-thread: tests
+	@BIN=$(BIN) OMP_NUM_THREADS=1 $(PROVE) $(addprefix $(BIN)/tests/,u-pool u-shard) tests/t-pipe.sh
