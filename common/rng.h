@@ -33,7 +33,7 @@ static inline uint64_t rng_hash(uint64_t seed, enum rng_purpose purpose, uint64_
 /* [0, n) from 64 random bits; bias below n/2^64 */
 static inline uint64_t rng_below(uint64_t h, uint64_t n)
 {
-	return (uint64_t)(((unsigned __int128)h * n) >> 64);
+	return (uint64_t)(__extension__ (unsigned __int128)h * n >> 64);
 }
 
 /* (0, 1): never 0, never 1 */

@@ -1,0 +1,473 @@
+/* mlpdump: the GPT's activations (post-GELU of its last block) at sampled tokens, as rows of shards */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gpt.h"
+#include "opt.h"
+#include "pool.h"
+#include "prog.h"
+#include "rows.h"
+#include "windows.h"
+
+enum { OUTPUT_VERSION = 1 };
+
+static const char usage[] =
+	"usage: mlpdump [options] --gpt GPT --contexts C --samples S -o OUT TOKENS…\n"
+	"Runs C contexts through the GPT and keeps the activations of S tokens of each.\n"
+	"OUT is a shard, - (standard output) or, with --bins N, a directory of N shards:\n"
+	"consecutive ranges of the shuffled order, each in the order of the contexts.\n"
+	"e.g.:  mlpdump --gpt gpt.safetensors --contexts 16000 --samples 100 --bins 4 -o acts train.zst\n";
+
+static struct {
+	struct opt_common c;
+	const char *gpt, *bin, *dtype;
+	uint64_t contexts, samples, bins, window, batch, level, cache;
+	double save_every;
+} o = {
+	.c = OPT_COMMON_INIT, .samples = 200, .bins = 1, .batch = 8, .dtype = "f16", .level = 3,
+	.cache = 256 << 20, .save_every = 30,
+};
+
+static const struct opt opts[] = {
+	OPT_OUTPUT(&o.c),
+	OPT_STR(0, "gpt", &o.gpt, "GPT", "the checkpoint"),
+	OPT_U64(0, "contexts", &o.contexts, 1, 1e15, "contexts, each another window of the tokens"),
+	OPT_U64(0, "samples", &o.samples, 1, 1 << 20, "tokens kept of each context"),
+	OPT_U64(0, "bins", &o.bins, 1, 1000, "shards to write into the directory OUT"),
+	OPT_STR(0, "bin", &o.bin, "I/N", "write shard I (from 0) of N alone"),
+	OPT_U64(0, "window", &o.window, 0, 1e15, "shuffle within this many contexts; 0: all"),
+	OPT_STR(0, "dtype", &o.dtype, "TYPE", "f16, bf16 or f32"),
+	OPT_U64(0, "level", &o.level, 1, 19, "zstd level"),
+	OPT_U64(0, "batch", &o.batch, 1, 1 << 20, "contexts computed at once"),
+	OPT_SIZE(0, "cache", &o.cache, 1 << 16, 1e18, "memory for decoded token frames"),
+	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
+	OPT_THREADS(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
+};
+
+struct dump {
+	struct gpt *g;
+	struct windows tok;
+	struct rows rows;       /* rows.bin: the first of the bins written */
+	size_t shards;          /* how many of them */
+	size_t D;               /* columns */
+	enum dtype dtype;
+	char **paths;           /* of the shards */
+	struct shard_spec *spec;
+	struct meta *meta;
+	struct shard_writer **w;        /* NULL: already complete */
+	uint64_t next;          /* context to go on from */
+	/* scratch of one batch of contexts */
+	size_t n;               /* contexts in it */
+	int32_t *idx, *targets;
+	uint32_t *positions;    /* (n, S) */
+	uint32_t *picked, *shard_of;    /* rows kept: index into the batch's tokens, shard */
+	size_t kept;
+	uint32_t *dev_rows;
+	real *dev_acts;
+	float *acts;            /* (kept, D) */
+	char *stored;           /* the same in dtype */
+	uint64_t *bad;          /* values of each kept row that dtype cannot hold */
+};
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void read_context(void *arg, size_t b)
+{
+	struct dump *d = arg;
+	const uint64_t c = d->next + b;
+	const size_t T = d->tok.T;
+
+	windows_read(&d->tok, rows_window(&d->rows, c), d->idx + b * T, d->targets + b * T);
+	rows_positions(&d->rows, c, d->positions + b * d->rows.samples);
+}
+
+/* Which tokens of the batch are rows of the shards written here, in the order of enumeration. */
+static void pick(struct dump *d)
+{
+	const size_t S = d->rows.samples;
+
+	d->kept = 0;
+	for (size_t b = 0; b < d->n; b++)
+		for (size_t j = 0; j < S; j++) {
+			const uint32_t position = d->positions[b * S + j];
+			const struct row row = rows_row(&d->rows, d->next + b, position);
+			const uint64_t bin = rows_bin(&d->rows, &row);
+
+			if (bin < d->rows.bin || bin >= d->rows.bin + d->shards)
+				continue;
+			d->picked[d->kept] = (uint32_t)(b * d->tok.T) + position;
+			d->shard_of[d->kept++] = (uint32_t)(bin - d->rows.bin);
+		}
+}
+
+static void store_row(void *arg, size_t i)
+{
+	struct dump *d = arg;
+	const float *x = d->acts + i * d->D;
+
+	/* 65520 is the first value that rounds to infinity in f16, 0x1.ffp127 in bf16 */
+	const float limit = d->dtype == DT_F16 ? 65520.0f : d->dtype == DT_BF16 ? 0x1.ffp127f : INFINITY;
+
+	d->bad[i] = 0;
+	for (size_t k = 0; k < d->D; k++)
+		d->bad[i] += !(fabsf(x[k]) < limit);
+	dtype_from_f32(d->dtype, d->stored + i * d->D * dtype_size(d->dtype), x, d->D);
+}
+
+static void check_range(const struct dump *d)
+{
+	uint64_t bad = 0;
+
+	for (size_t i = 0; i < d->kept; i++)
+		bad += d->bad[i];
+	if (bad)
+		die("%llu activations of contexts %llu to %llu do not fit %s%s", (unsigned long long)bad,
+		    (unsigned long long)d->next, (unsigned long long)(d->next + d->n - 1), o.dtype,
+		    d->dtype == DT_F16 ? "; use --dtype bf16" : "");
+}
+
+static void dump_batch(struct dump *d)
+{
+	const struct backend *be = d->g->be;
+	const size_t bytes = d->D * dtype_size(d->dtype);
+
+	d->n = min64(o.batch, d->rows.contexts - d->next);
+	pool_for(d->n, read_context, d);
+	pick(d);
+	if (d->kept) {
+		const struct gpt_hook h = gpt_forward_hook(d->g, d->idx, d->n, d->tok.T);
+
+		be->put(d->dev_rows, d->picked, d->kept * sizeof(*d->picked));
+		be->gather_rows(d->dev_acts, h.acts, d->dev_rows, d->kept, d->D);
+		be->get(d->acts, d->dev_acts, d->kept * d->D * sizeof(*d->acts));
+		pool_for(d->kept, store_row, d);
+		check_range(d);
+	}
+	for (size_t i = 0; i < d->kept; i++)
+		shard_write(d->w[d->shard_of[i]], d->stored + i * bytes, 1);
+	d->next += d->n;
+}
+
+/*
+ * State: next context, then for each shard its writer's position.  Once all
+ * contexts are done `finishing` is set, after older files under the shards'
+ * names were removed: from then on a shard that is there is complete.
+ */
+static void save(struct dump *d, const struct recipe *p, uint64_t finishing)
+{
+	struct buf st = { 0 }, one = { 0 };
+	const uint64_t head[2] = { d->next, finishing };
+
+	buf_add(&st, head, sizeof(head));
+	for (size_t i = 0; i < d->shards; i++) {
+		buf_clear(&one);
+		if (d->w[i])
+			shard_save(d->w[i], &one);
+		const uint64_t bytes = one.n;
+
+		buf_add(&st, &bytes, sizeof(bytes));
+		buf_add(&st, one.p, one.n);
+	}
+	state_save(o.c.output, p, &st);
+	buf_free(&st);
+	buf_free(&one);
+}
+
+/* Can every shard go on?  Otherwise the run starts anew. */
+static bool parts_there(const struct dump *d, bool finishing)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < d->shards; i++) {
+		char *part = xformat("%s.part", d->paths[i]);
+
+		all = all && (file_exists(part) || (finishing && file_exists(d->paths[i])));
+		free(part);
+	}
+	return all;
+}
+
+static bool resume(struct dump *d, const struct recipe *p, bool *finishing)
+{
+	struct buf st = { 0 };
+	uint64_t head[2], bytes;
+
+	if (!state_load(o.c.output, p, &st))
+		return false;
+	struct cursor c = { st.p, st.n };
+
+	cursor_get(&c, head, sizeof(head));
+	if (!parts_there(d, head[1])) {
+		buf_free(&st);
+		return false;
+	}
+	for (size_t i = 0; i < d->shards; i++) {
+		cursor_get(&c, &bytes, sizeof(bytes));
+		struct cursor one = { c.p, bytes };
+
+		if (bytes > c.left)
+			die("damaged state '%s.state'", o.c.output);
+		c.p += bytes;
+		c.left -= bytes;
+		if (!bytes || (head[1] && file_exists(d->paths[i])))
+			continue;
+		if (!(d->w[i] = shard_restore(d->paths[i], &d->spec[i], OUT_KEEP, &one)))
+			die("'%s.part' is shorter than '%s.state' says; remove the state to start anew",
+			    d->paths[i], o.c.output);
+	}
+	d->next = head[0];
+	*finishing = head[1];
+	buf_free(&st);
+	say("going on at context %llu", (unsigned long long)d->next);
+	return true;
+}
+
+static struct recipe *recipe(const struct dump *d, const char *gpt_id)
+{
+	struct recipe *p = recipe_new("mlpdump", OUTPUT_VERSION);
+
+	recipe_add(p, "contexts", "%llu", (unsigned long long)o.contexts);
+	recipe_add(p, "samples", "%llu", (unsigned long long)o.samples);
+	recipe_add(p, "bins", "%llu+%zu/%llu", (unsigned long long)d->rows.bin, d->shards,
+		   (unsigned long long)d->rows.bins);
+	recipe_add(p, "window", "%llu", (unsigned long long)o.window);
+	recipe_add(p, "dtype", "%s", o.dtype);
+	recipe_add(p, "level", "%llu", (unsigned long long)o.level);
+	recipe_add(p, "batch", "%llu", (unsigned long long)o.batch);
+	recipe_add(p, "seed", "%llu", (unsigned long long)o.c.seed);
+	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
+	recipe_add(p, "gpt", "%s", gpt_id);
+	recipe_add(p, "tokens", "%s", d->tok.id);
+	return p;
+}
+
+static void specify(struct dump *d, const char *gpt_id)
+{
+	d->spec = xcalloc(d->shards, sizeof(*d->spec));
+	d->meta = xcalloc(d->shards, sizeof(*d->meta));
+	d->w = xcalloc(d->shards, sizeof(struct shard_writer *));
+	for (size_t i = 0; i < d->shards; i++) {
+		struct rows r = d->rows;
+
+		r.bin += i;
+		rows_to_meta(&r, &d->meta[i]);
+		meta_add(&d->meta[i], "gpt", "%s", gpt_id);
+		meta_add(&d->meta[i], "tokens", "%s", d->tok.id);
+		meta_add(&d->meta[i], "via", "mlpdump %d --contexts %llu --samples %llu --window %llu "
+			 "--dtype %s --seed %llu", OUTPUT_VERSION, (unsigned long long)o.contexts,
+			 (unsigned long long)o.samples, (unsigned long long)o.window, o.dtype,
+			 (unsigned long long)o.c.seed);
+		d->spec[i] = (struct shard_spec){ d->dtype, d->D, 0, r.bin, r.bins, &d->meta[i], (int)o.level };
+	}
+}
+
+static void name_shards(struct dump *d)
+{
+	d->paths = xcalloc(d->shards, sizeof(*d->paths));
+	for (size_t i = 0; i < d->shards; i++)
+		d->paths[i] = d->shards > 1 ? xformat("%s/%03zu.zst", o.c.output, i) : xstrdup(o.c.output);
+}
+
+static bool is_fresh(const struct dump *d, const struct recipe *p)
+{
+	for (size_t i = 0; i < d->shards; i++)
+		if (!file_exists(d->paths[i]))
+			return false;
+	if (!recipe_fresh(p, o.c.output))
+		return false;
+	for (size_t i = 0; i < d->shards; i++)
+		file_touch(d->paths[i]);
+	return true;
+}
+
+static void allocate(struct dump *d)
+{
+	const struct backend *be = d->g->be;
+	const size_t tokens = xmul(o.batch, d->tok.T), kept = xmul(o.batch, d->rows.samples);
+
+	d->idx = xcalloc(tokens, sizeof(*d->idx));
+	d->targets = xcalloc(tokens, sizeof(*d->targets));
+	d->positions = xcalloc(kept, sizeof(*d->positions));
+	d->picked = xcalloc(kept, sizeof(*d->picked));
+	d->shard_of = xcalloc(kept, sizeof(*d->shard_of));
+	d->bad = xcalloc(kept, sizeof(*d->bad));
+	d->acts = xcalloc(xmul(kept, d->D), sizeof(*d->acts));
+	d->stored = xcalloc(xmul(kept, d->D), dtype_size(d->dtype));
+	d->dev_rows = be->alloc(kept * sizeof(*d->dev_rows));
+	d->dev_acts = be->alloc(kept * d->D * sizeof(*d->dev_acts));
+}
+
+static void release(struct dump *d)
+{
+	d->g->be->release(d->dev_rows);
+	d->g->be->release(d->dev_acts);
+	free(d->idx);
+	free(d->targets);
+	free(d->positions);
+	free(d->picked);
+	free(d->shard_of);
+	free(d->bad);
+	free(d->acts);
+	free(d->stored);
+	for (size_t i = 0; i < d->shards; i++) {
+		free(d->paths[i]);
+		meta_free(&d->meta[i]);
+	}
+	free(d->paths);
+	free(d->spec);
+	free(d->meta);
+	free(d->w);
+	windows_close(&d->tok);
+	gpt_free(d->g);
+}
+
+static void remove_older(const struct dump *d)
+{
+	char *stamp = xformat("%s.stamp", o.c.output);
+
+	unlink(stamp);
+	free(stamp);
+	for (size_t i = 0; i < d->shards; i++)
+		unlink(d->paths[i]);
+	for (size_t i = d->shards; d->shards > 1; i++) { /* of a run with more bins */
+		char *extra = xformat("%s/%03zu.zst", o.c.output, i);
+		char *part = xformat("%s.part", extra);
+		const bool none = (unlink(extra) != 0) & (unlink(part) != 0);
+
+		free(extra);
+		free(part);
+		if (none)
+			break;
+	}
+}
+
+/* Completes every shard; the compressed bytes. */
+static uint64_t finish(struct dump *d)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < d->shards; i++) {
+		if (!d->w[i])
+			continue;
+		bytes += shard_bytes(d->w[i]);
+		shard_finish(d->w[i]);
+	}
+	return bytes;
+}
+
+static void run(struct dump *d, const struct recipe *state)
+{
+	const bool resumable = strcmp(o.c.output, "-") != 0;
+	bool finishing = false;
+
+	if (!resumable || !resume(d, state, &finishing))
+		for (size_t i = 0; i < d->shards; i++)
+			d->w[i] = shard_create(d->paths[i], &d->spec[i], resumable ? OUT_KEEP : 0);
+	double saved = now_secs();
+
+	prog_start("rows", (o.contexts - d->next) * o.samples / d->rows.bins * d->shards);
+	while (d->next < o.contexts) {
+		dump_batch(d);
+		prog_step(d->kept);
+		if (resumable && now_secs() - saved >= o.save_every) {
+			save(d, state, 0);
+			saved = now_secs();
+		}
+	}
+	if (resumable && !finishing) {
+		remove_older(d);
+		save(d, state, 1);
+	}
+}
+
+/* "I/N" */
+static void parse_bin(struct dump *d)
+{
+	char *text = xstrdup(o.bin), *slash = strchr(text, '/');
+
+	if (slash)
+		*slash = 0;
+	if (!slash || !parse_u64(text, &d->rows.bin) || !parse_u64(slash + 1, &d->rows.bins) ||
+	    d->rows.bin >= d->rows.bins || d->rows.bins > 1000)
+		die_usage("--bin takes I/N with I from 0 to N-1, not '%s'", o.bin);
+	free(text);
+}
+
+static void check_options(struct dump *d, char **paths)
+{
+	if (!o.gpt || !o.contexts || !paths[0])
+		die_usage("%s missing", !o.gpt ? "--gpt is" : !o.contexts ? "--contexts is" : "tokens are");
+	if (o.bin && o.bins > 1)
+		die_usage("--bin and --bins exclude each other");
+	if (!dtype_parse(o.dtype, &d->dtype) || d->dtype == DT_U16 || d->dtype == DT_U32)
+		die_usage("--dtype is f16, bf16 or f32, not '%s'", o.dtype);
+	d->rows = (struct rows){ .seed = o.c.seed, .contexts = o.contexts, .samples = o.samples,
+		.window = o.window, .bins = o.bins };
+	d->shards = o.bins;
+	if (o.bin)
+		parse_bin(d);
+	if (d->shards > 1 && !strcmp(o.c.output, "-"))
+		die_usage("--bins %llu needs -o DIR", (unsigned long long)o.bins);
+}
+
+static void open_inputs(struct dump *d, const struct gpt_config *c, char **paths)
+{
+	d->D = 4 * c->n_embd;
+	d->tok = windows_open(paths, c->block_size, c->vocab_size, o.cache);
+	d->rows.block = c->block_size;
+	d->rows.windows = d->tok.count;
+	if (o.contexts > d->tok.count)
+		die("'%s' has %llu windows of %zu tokens; --contexts asks for %llu", paths[0],
+		    (unsigned long long)d->tok.count, c->block_size, (unsigned long long)o.contexts);
+	if (o.samples > c->block_size)
+		die("a context has %zu tokens; --samples asks for %llu", c->block_size,
+		    (unsigned long long)o.samples);
+	name_shards(d);
+}
+
+int main(int argc, char **argv)
+{
+	struct dump d = { 0 };
+	char **paths = opt_parse(argc, argv, opts, usage, &o.c), id[33];
+
+	check_options(&d, paths);
+	pool_start(o.c.threads);
+	struct tensors *t = tensors_open(o.gpt);
+	const struct gpt_config c = gpt_config_from(t, o.gpt);
+
+	tensors_id(t, id);
+	open_inputs(&d, &c, paths);
+	struct recipe *fresh = recipe(&d, id), *state = recipe(&d, id);
+	const bool to_stdout = !strcmp(o.c.output, "-");
+
+	if (!to_stdout && is_fresh(&d, fresh))
+		return 0;
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
+
+	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	d.g = gpt_new(be, &c, o.batch, GPT_EVAL);
+	gpt_load(d.g, t);
+	tensors_close(t);
+	specify(&d, id);
+	allocate(&d);
+	if (!to_stdout)
+		file_mkdirs(d.paths[0]);
+	run(&d, state);
+	const uint64_t bytes = finish(&d);
+
+	if (!to_stdout) {
+		recipe_stamp(fresh, o.c.output);
+		state_drop(o.c.output);
+	}
+	prog_finish(o.contexts * c.block_size * sizeof(uint16_t), bytes);
+	recipe_free(fresh);
+	recipe_free(state);
+	release(&d);
+	return 0;
+}
