@@ -45,8 +45,10 @@ pid=$!
 for _ in $(seq 500); do [ -e k.safetensors.state ] && break; sleep 0.01; done
 kill -KILL $pid 2>/dev/null
 wait $pid 2>/dev/null
+interrupted=$([ -e k.safetensors.state ] && echo yes)
 ok "goes on after a kill" $train -o k.safetensors train.zst
-ok "... where it was" grep -q "going on after iteration" .err
+cp .err log
+if [ "$interrupted" ]; then ok "... where it was" grep -q "going on after iteration" log; else skip "... where it was" "the run was over too soon"; fi
 same "... with the same checkpoint" b.safetensors k.safetensors
 same "... and metrics" b.jsonl k.jsonl
 rm -f k.*
@@ -90,7 +92,7 @@ fails 1 "a token beyond the vocabulary" "vocabulary" "$BIN/gptrain" -q $common -
 fails 1 "--init of another shape" "n-layer 2" "$BIN/gptrain" $common --init two.safetensors --bias -o x train.zst
 head -c 1000 train.zst >cut.zst
 fails 1 "cut tokens" "cut.zst" "$BIN/gptrain" $common -o x cut.zst
-fails 1 "a checkpoint that is none" "val.zst" "$BIN/gptrain" --val val.zst --eval val.zst
+fails 1 "a checkpoint that is none" "val.zst" "$BIN/gptrain" -q --val val.zst --eval val.zst
 fails 1 "a loss that explodes" "not a number" "$BIN/gptrain" -q $common --iters 50 --warmup 0 --lr 1000 --weight-decay 1000 --clip 0 -o x train.zst
 ok "nothing is left of failures" test ! -e x
 done_testing

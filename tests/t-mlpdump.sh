@@ -58,8 +58,10 @@ pid=$!
 for _ in $(seq 500); do [ -e k.state ] && break; sleep 0.01; done
 kill -KILL $pid 2>/dev/null
 wait $pid 2>/dev/null
+interrupted=$([ -e k.state ] && echo yes)
 ok "goes on after a kill" $big --bins 3 -o k train.zst
-ok "... where it was" grep -q "going on at context" .err
+cp .err log
+if [ "$interrupted" ]; then ok "... where it was" grep -q "going on at context" log; else skip "... where it was" "the run was over too soon"; fi
 ok "... with the same bytes" diff -r whole k
 rm -rf k k.*
 for i in 1 2 3 4 5 6 7 8; do
