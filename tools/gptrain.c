@@ -393,47 +393,55 @@ static void finish(struct run *r, const struct recipe *p, const char *init_id, b
 	}
 }
 
+/* From --init, a state or the seed to the finished checkpoint. */
+static void make(struct run *r, char **paths, const struct gpt_config *c, const struct tensors *init,
+		 const char *init_id, const char *metrics)
+{
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	const bool resumable = strcmp(o.c.output, "-") != 0;
+	struct recipe *p = recipe(r, init_id), *state = recipe(r, init_id);
+
+	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	r->g = gpt_new(be, c, o.batch, GPT_TRAIN);
+	if (!resumable || !resume(r, state)) {
+		if (init)
+			gpt_load(r->g, init);
+		else
+			gpt_init(r->g, o.c.seed);
+		r->s.unigram = unigram(paths, &r->train, &r->val);
+	}
+	if (metrics) {
+		r->metrics_out = out_open(metrics, 0);
+		out_write(r->metrics_out, r->metrics.p, r->metrics.n);
+	}
+	say("%zu parameters, %llu training tokens; validation on %llu tokens", r->g->n_params,
+	    (unsigned long long)r->train.tokens, (unsigned long long)(eval_windows(&r->val) * o.block));
+	train(r, state, resumable);
+	finish(r, p, init_id, resumable);
+	prog_finish(r->train.tokens * sizeof(uint16_t), r->g->n_params * sizeof(float));
+	gpt_free(r->g);
+	recipe_free(p);
+	recipe_free(state);
+}
+
 static int run_train(char **paths)
 {
 	struct run r = { 0 };
 	struct tensors *init = o.init ? tensors_open(o.init) : NULL;
 	const struct gpt_config c = config(init);
 	char *metrics = metrics_path(), init_id[33] = "none";
-	const bool resumable = strcmp(o.c.output, "-") != 0;
 
 	if (init)
 		tensors_id(init, init_id);
 	r.train = windows_open(paths, o.block, o.vocab, o.cache);
 	r.val = windows_open((char *[]){ (char *)o.val, NULL }, o.block, o.vocab, o.cache);
-	struct recipe *fresh = recipe(&r, init_id), *state = recipe(&r, init_id);
+	struct recipe *p = recipe(&r, init_id);
 
-	if (resumable && (!metrics || file_exists(metrics)) && recipe_fresh(fresh, o.c.output))
-		return 0;
-	const struct backend *be = backend_open(o.c.device, o.c.precision);
-
-	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
-	r.g = gpt_new(be, &c, o.batch, GPT_TRAIN);
-	if (!resumable || !resume(&r, state)) {
-		if (init)
-			gpt_load(r.g, init);
-		else
-			gpt_init(r.g, o.c.seed);
-		r.s.unigram = unigram(paths, &r.train, &r.val);
-	}
-	if (metrics) {
-		r.metrics_out = out_open(metrics, 0);
-		out_write(r.metrics_out, r.metrics.p, r.metrics.n);
-	}
-	say("%zu parameters, %llu training tokens; validation on %llu tokens", r.g->n_params,
-	    (unsigned long long)r.train.tokens, (unsigned long long)(eval_windows(&r.val) * o.block));
-	train(&r, state, resumable);
-	finish(&r, fresh, init_id, resumable);
-	prog_finish(r.train.tokens * 2, r.g->n_params * sizeof(float));
-	gpt_free(r.g);
+	if (!strcmp(o.c.output, "-") || (metrics && !file_exists(metrics)) || !recipe_fresh(p, o.c.output))
+		make(&r, paths, &c, init, init_id, metrics);
 	windows_close(&r.train);
 	windows_close(&r.val);
-	recipe_free(fresh);
-	recipe_free(state);
+	recipe_free(p);
 	buf_free(&r.metrics);
 	free(metrics);
 	if (init)

@@ -315,15 +315,11 @@ static void release(struct dump *d)
 	free(d->bad);
 	free(d->acts);
 	free(d->stored);
-	for (size_t i = 0; i < d->shards; i++) {
-		free(d->paths[i]);
+	for (size_t i = 0; i < d->shards; i++)
 		meta_free(&d->meta[i]);
-	}
-	free(d->paths);
 	free(d->spec);
 	free(d->meta);
 	free(d->w);
-	windows_close(&d->tok);
 	gpt_free(d->g);
 }
 
@@ -431,6 +427,32 @@ static void open_inputs(struct dump *d, const struct gpt_config *c, char **paths
 	name_shards(d);
 }
 
+static void make(struct dump *d, const struct gpt_config *c, const struct tensors *t, const char *id)
+{
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	const bool to_file = strcmp(o.c.output, "-") != 0;
+	struct recipe *p = recipe(d, id), *state = recipe(d, id);
+
+	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	d->g = gpt_new(be, c, o.batch, GPT_EVAL);
+	gpt_load(d->g, t);
+	specify(d, id);
+	allocate(d);
+	if (to_file)
+		file_mkdirs(d->paths[0]);
+	run(d, state);
+	const uint64_t bytes = finish(d);
+
+	if (to_file) {
+		recipe_stamp(p, o.c.output);
+		state_drop(o.c.output);
+	}
+	prog_finish(o.contexts * c->block_size * sizeof(uint16_t), bytes);
+	recipe_free(p);
+	recipe_free(state);
+	release(d);
+}
+
 int main(int argc, char **argv)
 {
 	struct dump d = { 0 };
@@ -443,31 +465,15 @@ int main(int argc, char **argv)
 
 	tensors_id(t, id);
 	open_inputs(&d, &c, paths);
-	struct recipe *fresh = recipe(&d, id), *state = recipe(&d, id);
-	const bool to_stdout = !strcmp(o.c.output, "-");
+	struct recipe *p = recipe(&d, id);
 
-	if (!to_stdout && is_fresh(&d, fresh))
-		return 0;
-	const struct backend *be = backend_open(o.c.device, o.c.precision);
-
-	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
-	d.g = gpt_new(be, &c, o.batch, GPT_EVAL);
-	gpt_load(d.g, t);
+	if (!strcmp(o.c.output, "-") || !is_fresh(&d, p))
+		make(&d, &c, t, id);
+	for (size_t i = 0; i < d.shards; i++)
+		free(d.paths[i]);
+	free(d.paths);
+	windows_close(&d.tok);
+	recipe_free(p);
 	tensors_close(t);
-	specify(&d, id);
-	allocate(&d);
-	if (!to_stdout)
-		file_mkdirs(d.paths[0]);
-	run(&d, state);
-	const uint64_t bytes = finish(&d);
-
-	if (!to_stdout) {
-		recipe_stamp(fresh, o.c.output);
-		state_drop(o.c.output);
-	}
-	prog_finish(o.contexts * c.block_size * sizeof(uint16_t), bytes);
-	recipe_free(fresh);
-	recipe_free(state);
-	release(&d);
 	return 0;
 }
