@@ -334,11 +334,11 @@ static void remove_older(const struct dump *d)
 	for (size_t i = d->shards; d->shards > 1; i++) { /* of a run with more bins */
 		char *extra = xformat("%s/%03zu.zst", o.c.output, i);
 		char *part = xformat("%s.part", extra);
-		const bool none = (unlink(extra) != 0) & (unlink(part) != 0);
+		const int missing = (unlink(extra) != 0) + (unlink(part) != 0);
 
 		free(extra);
 		free(part);
-		if (none)
+		if (missing == 2)
 			break;
 	}
 }
