@@ -238,7 +238,7 @@ clean:
 
 # ---- checks --------------------------------------------------------------------------------
 # u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.
-TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/*.c)))
+TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c))) $(BIN)/tests/golden
 UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
 REAL64 := u-grad
 .PHONY: check check-plain check-address check-thread tests lint
@@ -246,6 +246,7 @@ tests: tools $(TESTS)
 $(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
+$(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/golden-main.c tests/golden-gpt.c tests/golden-sae.c tests/golden-page.c))
 # The nets and ref once more in double, for central differences.
 $(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
 	@mkdir -p $(@D)

@@ -1,0 +1,337 @@
+#include "base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+const char *base_tool = "featuremill";
+bool base_quiet;
+
+/* One line, one write, so that lines of several processes do not mix. */
+static void emit(const char *tail, const char *fmt, va_list ap)
+{
+	char line[4096];
+	int n = snprintf(line, sizeof(line), "%s: ", base_tool);
+
+	n += vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+	if (tail && n < (int)sizeof(line) - 1)
+		n += snprintf(line + n, sizeof(line) - (size_t)n - 1, ": %s", tail);
+	if (n > (int)sizeof(line) - 2)
+		n = (int)sizeof(line) - 2;
+	for (int i = 0; i < n; i++)
+		if (line[i] == '\n')
+			line[i] = ' ';
+	line[n++] = '\n';
+	(void)!write(STDERR_FILENO, line, (size_t)n);
+}
+
+/* The first thread to fail ends the process; others wait for the end. */
+static _Noreturn void leave(int status)
+{
+	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+
+	pthread_mutex_lock(&once);
+	exit(status);
+}
+
+void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit(NULL, fmt, ap);
+	va_end(ap);
+	leave(1);
+}
+
+void die_errno(const char *fmt, ...)
+{
+	const char *why = strerror(errno);
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit(why, fmt, ap);
+	va_end(ap);
+	leave(1);
+}
+
+void die_usage(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit("see --help", fmt, ap);
+	va_end(ap);
+	leave(2);
+}
+
+void base_bug(const char *file, int line, const char *fmt, ...)
+{
+	char at[256];
+	va_list ap;
+
+	snprintf(at, sizeof(at), "a bug at %s:%d", file, line);
+	va_start(ap, fmt);
+	emit(at, fmt, ap);
+	va_end(ap);
+	abort();
+}
+
+void warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit(NULL, fmt, ap);
+	va_end(ap);
+}
+
+void say(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (base_quiet)
+		return;
+	va_start(ap, fmt);
+	emit(NULL, fmt, ap);
+	va_end(ap);
+}
+
+static void *some(void *p, size_t bytes)
+{
+	if (!p)
+		die("out of memory: %zu bytes more are not to be had", bytes);
+	return p;
+}
+
+size_t xmul(size_t a, size_t b)
+{
+	size_t c;
+
+	if (__builtin_mul_overflow(a, b, &c))
+		die("out of memory: %zu times %zu bytes are more than can be addressed", a, b);
+	return c;
+}
+
+void *xmalloc(size_t bytes)
+{
+	return some(malloc(bytes ? bytes : 1), bytes);
+}
+
+void *xcalloc(size_t n, size_t size)
+{
+	const size_t bytes = xmul(n, size);
+
+	return some(calloc(bytes ? bytes : 1, 1), bytes);
+}
+
+void *xrealloc(void *p, size_t n, size_t size)
+{
+	const size_t bytes = xmul(n, size);
+
+	return some(realloc(p, bytes ? bytes : 1), bytes);
+}
+
+void *xaligned(size_t bytes)
+{
+	void *p = NULL;
+
+	if (posix_memalign(&p, 64, bytes ? bytes : 64) != 0)
+		p = NULL;
+	return memset(some(p, bytes), 0, bytes);
+}
+
+char *xstrdup(const char *s)
+{
+	return some(strdup(s), strlen(s));
+}
+
+char *xformat(const char *fmt, ...)
+{
+	char *s = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&s, fmt, ap) < 0)
+		s = NULL;
+	va_end(ap);
+	return some(s, strlen(fmt));
+}
+
+static void reserve(struct buf *b, size_t more)
+{
+	if (more + 1 <= b->cap - b->n)
+		return;
+	size_t cap = b->cap ? b->cap : 64;
+
+	while (cap - b->n < more + 1)
+		cap = xmul(cap, 2);
+	b->p = xrealloc(b->p, cap, 1);
+	b->cap = cap;
+}
+
+void buf_add(struct buf *b, const void *p, size_t bytes)
+{
+	reserve(b, bytes);
+	if (bytes)
+		memcpy(b->p + b->n, p, bytes);
+	b->n += bytes;
+	b->p[b->n] = 0;
+}
+
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+{
+	va_list again;
+
+	va_copy(again, ap);
+	const int n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	reserve(b, (size_t)n);
+	vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
+	b->n += (size_t)n;
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vprintf(b, fmt, ap);
+	va_end(ap);
+}
+
+void buf_clear(struct buf *b)
+{
+	b->n = 0;
+	if (b->p)
+		b->p[0] = 0;
+}
+
+void buf_free(struct buf *b)
+{
+	free(b->p);
+	*b = (struct buf){ 0 };
+}
+
+static size_t read_some(int fd, void *p, size_t bytes, const uint64_t *at, const char *name)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		char *to = (char *)p + done;
+		const ssize_t n = at ? pread(fd, to, bytes - done, (off_t)(*at + done))
+				     : read(fd, to, bytes - done);
+
+		if (n == 0)
+			break;
+		if (n > 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			die_errno("cannot read '%s'", name);
+	}
+	return done;
+}
+
+size_t read_full(int fd, void *p, size_t bytes, const char *name)
+{
+	return read_some(fd, p, bytes, NULL, name);
+}
+
+size_t pread_full(int fd, void *p, size_t bytes, uint64_t at, const char *name)
+{
+	return read_some(fd, p, bytes, &at, name);
+}
+
+void write_full(int fd, const void *p, size_t bytes, const char *name)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		const ssize_t n = write(fd, (const char *)p + done, bytes - done);
+
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			die_errno("cannot write '%s'", name);
+	}
+}
+
+void read_file(const char *path, struct buf *b, size_t limit)
+{
+	const bool std = !strcmp(path, "-");
+	const int fd = std ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	size_t n;
+
+	if (fd < 0)
+		die_errno("cannot open '%s'", path);
+	buf_clear(b);
+	do {
+		reserve(b, 1 << 16);
+		n = read_full(fd, b->p + b->n, b->cap - b->n - 1, path);
+		b->n += n;
+		if (b->n > limit)
+			die("'%s' is larger than %zu bytes", path, limit);
+	} while (n > 0);
+	b->p[b->n] = 0;
+	if (!std)
+		close(fd);
+}
+
+bool parse_u64(const char *s, uint64_t *v)
+{
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	const unsigned long long x = strtoull(s, &end, 10);
+
+	if (errno || *end)
+		return false;
+	*v = x;
+	return true;
+}
+
+bool parse_size(const char *s, uint64_t *v)
+{
+	static const char units[] = "KMGT";
+	const size_t n = strlen(s);
+	const char *unit = n > 1 ? strchr(units, s[n - 1]) : NULL;
+	const unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	char digits[24];
+	uint64_t x;
+
+	if (n - (unit != NULL) >= sizeof(digits))
+		return false;
+	memcpy(digits, s, n - (unit != NULL));
+	digits[n - (unit != NULL)] = 0;
+	if (!parse_u64(digits, &x) || (x << shift) >> shift != x)
+		return false;
+	*v = x << shift;
+	return true;
+}
+
+bool parse_double(const char *s, double *v)
+{
+	char *end;
+	const double x = strtod(s, &end);
+
+	if (!*s || *end || !isfinite(x) || *s == ' ')
+		return false;
+	*v = x;
+	return true;
+}
+
+double now_secs(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

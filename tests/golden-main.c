@@ -1,0 +1,284 @@
+/* golden DIR -- replays every fixture of a folder on every backend; TAP, exit 1 on any failure */
+#include "golden.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "pool.h"
+
+const struct tolerance
+	tol_acts = { TOL_ELEMENT, 2e-5, 1e-4 }, tol_latents = { TOL_ELEMENT, 5e-5, 1e-4 },
+	tol_gpt_loss = { TOL_ELEMENT, 0, 2e-6 }, tol_gpt_losses = { TOL_ELEMENT, 0, 5e-5 },
+	tol_gpt_grad = { TOL_L2, 0, 2e-5 }, tol_update = { TOL_UPDATE, 0, 5e-3 },
+	tol_sae_loss = { TOL_ELEMENT, 0, 1e-5 }, tol_sae_losses = { TOL_ELEMENT, 0, 2e-5 },
+	tol_sae_grad = { TOL_L2, 0, 2e-5 }, tol_sae_weights = { TOL_ELEMENT, 1e-5, 0 },
+	tol_sae_loop = { TOL_ELEMENT, 3e-5, 0 }, tol_probs = { TOL_ELEMENT, 0, 5e-5 },
+	tol_probs_loop = { TOL_ELEMENT, 0, 2e-4 }, tol_resampled = { TOL_ELEMENT, 1e-30, 1e-6 },
+	tol_nll = { TOL_ELEMENT, 0, 1e-5 }, tol_mse = { TOL_ELEMENT, 0, 1e-4 },
+	tol_score = { TOL_ELEMENT, 1e-4, 0 }, tol_count = { TOL_ELEMENT, 3, 0 },
+	tol_count_eval = { TOL_ELEMENT, 2, 0 }, tol_ablation = { TOL_ELEMENT, 1e-4, 0 },
+	tol_attributed = { TOL_ELEMENT, 2e-5, 1e-4 }, tol_exact = { TOL_ELEMENT, 0, 0 },
+	tol_lr = { TOL_ELEMENT, 0, 1e-12 }, tol_moments = { TOL_L2, 1e-9, 1e-3 };
+
+static void fail_where(const char *what, size_t i, double got, double ref)
+{
+	printf("#   %s: first at %zu: got %.9g, want %.9g\n", what, i, got, ref);
+}
+
+void golden_check(const struct golden *g, const char *what, bool ok)
+{
+	check(ok, "%s %s %s", g->be->name, g->name, what);
+}
+
+static bool within(const double *got, const double *ref, size_t n, struct tolerance tol, size_t *at)
+{
+	double d2 = 0, r2 = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const double d = fabs(got[i] - ref[i]);
+
+		if (!isfinite(got[i]) ||
+		    (tol.kind == TOL_ELEMENT && d > tol.abs + tol.rel * fabs(ref[i]))) {
+			*at = i;
+			return false;
+		}
+		d2 += d * d;
+		r2 += ref[i] * ref[i];
+	}
+	*at = 0;
+	return tol.kind == TOL_ELEMENT || sqrt(d2) <= tol.abs + tol.rel * sqrt(r2);
+}
+
+void golden_values(const struct golden *g, const char *what, const double *got, const double *ref,
+		   size_t n, struct tolerance tol)
+{
+	size_t at;
+	const bool ok = within(got, ref, n, tol, &at);
+
+	golden_check(g, what, ok);
+	if (!ok)
+		fail_where(what, at, got[at], ref[at]);
+}
+
+const struct tensor *golden_find(const struct golden *g, const char *fmt, ...)
+{
+	char name[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(name, sizeof(name), fmt, ap);
+	va_end(ap);
+	const struct tensor *t = tensors_find(g->t, name);
+
+	if (!t)
+		die("%s/%s.safetensors has no tensor '%s'", g->dir, g->name, name);
+	return t;
+}
+
+static double *doubles(const struct golden *g, const char *name, size_t *n)
+{
+	const struct tensor *t = golden_find(g, "%s", name);
+	double *v = xcalloc(t->count + 1, sizeof(*v));
+
+	*n = t->count;
+	for (size_t i = 0; i < t->count; i++) {
+		if (!strcmp(t->dtype, "F32"))
+			v[i] = ((const float *)t->data)[i];
+		else if (!strcmp(t->dtype, "F64"))
+			v[i] = ((const double *)t->data)[i];
+		else if (!strcmp(t->dtype, "I32"))
+			v[i] = ((const int32_t *)t->data)[i];
+		else
+			v[i] = ((const uint8_t *)t->data)[i];
+	}
+	return v;
+}
+
+float *golden_floats(const struct golden *g, const char *name, size_t *n)
+{
+	size_t count;
+	double *v = doubles(g, name, &count);
+	float *f = xcalloc(count + 1, sizeof(*f));
+
+	for (size_t i = 0; i < count; i++)
+		f[i] = (float)v[i];
+	free(v);
+	if (n)
+		*n = count;
+	return f;
+}
+
+int32_t *golden_ints(const struct golden *g, const char *name, size_t *n)
+{
+	size_t count;
+	double *v = doubles(g, name, &count);
+	int32_t *f = xcalloc(count + 1, sizeof(*f));
+
+	for (size_t i = 0; i < count; i++)
+		f[i] = (int32_t)v[i];
+	free(v);
+	if (n)
+		*n = count;
+	return f;
+}
+
+void golden_tensor(const struct golden *g, const char *tensor, const float *got, size_t n, struct tolerance tol)
+{
+	size_t count;
+	double *ref = doubles(g, tensor, &count), *v = xcalloc(n + 1, sizeof(*v));
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = got[i];
+	if (count != n)
+		die("%s %s: %zu values, %zu expected", g->name, tensor, n, count);
+	golden_values(g, tensor, v, ref, n, tol);
+	free(ref);
+	free(v);
+}
+
+void golden_device(const struct golden *g, const char *tensor, const real *got, size_t n, struct tolerance tol)
+{
+	float *host = xcalloc(n + 1, sizeof(*host));
+
+	g->be->get(host, got, n * sizeof(*host));
+	golden_tensor(g, tensor, host, n, tol);
+	free(host);
+}
+
+void golden_update(const struct golden *g, const char *tensor, const char *init, const real *got, size_t n,
+		   size_t skip_from, size_t skip_to)
+{
+	size_t count;
+	double *ref = doubles(g, tensor, &count), *from = doubles(g, init, &count), d2 = 0, u2 = 0;
+	float *host = xcalloc(n + 1, sizeof(*host));
+
+	g->be->get(host, got, n * sizeof(*host));
+	for (size_t i = 0; i < n; i++) {
+		if (i >= skip_from && i < skip_to)
+			continue;
+		d2 += (host[i] - ref[i]) * (host[i] - ref[i]);
+		u2 += (ref[i] - from[i]) * (ref[i] - from[i]);
+	}
+	golden_check(g, tensor, sqrt(d2) <= tol_update.rel * sqrt(u2));
+	if (!(sqrt(d2) <= tol_update.rel * sqrt(u2)))
+		printf("#   %s: update-relative error %.3g\n", tensor, sqrt(d2 / u2));
+	free(host);
+	free(ref);
+	free(from);
+}
+
+static json_t *member(const struct golden *g, const char *key)
+{
+	json_t *v = json_object_get(g->j, key);
+
+	if (!v)
+		die("%s/%s.json has no '%s'", g->dir, g->name, key);
+	return v;
+}
+
+double golden_num(const struct golden *g, const char *key)
+{
+	return json_number_value(member(g, key));
+}
+
+static void flatten(json_t *v, double **out, size_t *n)
+{
+	size_t i;
+	json_t *x;
+
+	if (!json_is_array(v)) {
+		*out = xrealloc(*out, *n + 1, sizeof(**out));
+		(*out)[(*n)++] = json_number_value(v);
+		return;
+	}
+	json_array_foreach(v, i, x)
+		flatten(x, out, n);
+}
+
+double *golden_nums(const struct golden *g, const char *key, size_t *n)
+{
+	double *out = xcalloc(1, sizeof(*out));
+
+	*n = 0;
+	flatten(member(g, key), &out, n);
+	return out;
+}
+
+static const struct {
+	const char *prefix;
+	void (*replay)(struct golden *g);
+} kinds[] = {
+	{ "gpt_forward_", golden_gpt_forward }, { "gpt_train_", golden_gpt_train },
+	{ "sae_train_data", NULL }, { "sae_train_", golden_sae_train },
+	{ "sae_resample_", golden_sae_resample }, { "sae_loop_", golden_sae_loop },
+	{ "sae_eval", golden_sae_eval }, { "feature_page", golden_feature_page },
+	{ "attributed_", golden_attributed }, { "schedules", golden_schedules },
+	{ "pipeline_model", NULL },
+};
+
+static void replay(struct golden *g, const char *name)
+{
+	size_t k = 0;
+	json_error_t error;
+
+	while (k < ARRAY_LEN(kinds) && strncmp(name, kinds[k].prefix, strlen(kinds[k].prefix)))
+		k++;
+	if (k == ARRAY_LEN(kinds))
+		die("'%s/%s.json' is of no known kind", g->dir, name);
+	if (!kinds[k].replay)
+		return;
+	g->name = name;
+	char *path = xformat("%s/%s.json", g->dir, name);
+	if (!(g->j = json_load_file(path, 0, &error)))
+		die("cannot read '%s': %s", path, error.text);
+	free(path);
+	path = xformat("%s/%s.safetensors", g->dir, name);
+	g->t = file_exists(path) ? tensors_open(path) : NULL;
+	kinds[k].replay(g);
+	if (g->t)
+		tensors_close(g->t);
+	json_decref(g->j);
+	free(path);
+}
+
+static int is_json(const struct dirent *d)
+{
+	const char *dot = strrchr(d->d_name, '.');
+
+	return dot && !strcmp(dot, ".json");
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const backends[] = { "ref", "cpu" };
+	struct dirent **list;
+
+	base_tool = "golden";
+	base_quiet = true;
+	if (argc != 2)
+		die_usage("usage: golden DIR");
+	const int n = scandir(argv[1], &list, is_json, alphasort);
+
+	if (n <= 0)
+		die("no fixtures in '%s'", argv[1]);
+	pool_start(2);
+	for (size_t b = 0; b < ARRAY_LEN(backends); b++) {
+		struct golden g = { argv[1], NULL, backend_open(backends[b], "f32"), NULL, NULL };
+
+		for (int i = 0; i < n; i++) {
+			char *name = xstrdup(list[i]->d_name);
+
+			*strrchr(name, '.') = 0;
+			replay(&g, name);
+			free(name);
+		}
+	}
+	for (int i = 0; i < n; i++)
+		free(list[i]);
+	free(list);
+	return check_done();
+}

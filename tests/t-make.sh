@@ -1,0 +1,72 @@
+# The tiny pipeline under make: what runs, what does not, and the same bytes however it is run.
+. "$(dirname "$0")/lib.sh"
+cd "$TOP"
+tiny() { make --no-print-directory PRESET=tiny OUT="$TMP/tiny" "$@"; }
+sums() { (cd "$1" && find . -type f ! -path './knobs/*' ! -name knobs -print0 | sort -z | xargs -0 sha256sum); }
+# Which stages a make really ran: their outputs are new files (a stage that is up to date is only touched).
+inodes() { (cd "$TMP/tiny" && find . -type f \( -name '*.zst' -o -name '*.safetensors' -o -name '*.json' -o -name index.html \) \
+	-printf '%p %i\n' | sort); }
+ran() { # make words… -- changed outputs to stdout
+	inodes >"$TMP/before"
+	tiny "$@" >"$TMP/log" 2>&1 || { cat "$TMP/log" >&2; return 1; }
+	inodes >"$TMP/after"
+	comm -13 "$TMP/before" "$TMP/after" | sed 's/ .*//'
+}
+nothing_ran() { local r; r=$(ran "$@") && [ -z "$r" ] || { echo "ran: $r"; return 1; }; }
+only() { # pattern make-words…: something ran, and all of it matches
+	local r pattern=$1
+	shift
+	r=$(ran "$@") && [ -n "$r" ] && ! grep -vE "$pattern" <<<"$r" || { echo "ran: $r"; return 1; }
+}
+
+ok "tiny: text to pages" tiny html
+ok "the page is there" test -s "$TMP/tiny/sae/l1-3e-7/html/index.html"
+sums "$TMP/tiny" >"$TMP/first"
+ok "make again: nothing to do" tiny -q html
+ok "no debris" test -z "$(find "$TMP/tiny" -name '*.part*' -o -name '*.state*')"
+ok "every input touched: no stage reruns" eval 'touch tests/fixtures/tiny.jsonl out/bin/*; nothing_ran html'
+ok "... and the make after that does nothing" tiny -q html
+ok "outputs touched: no stage reruns" eval 'find "$TMP/tiny" -name "*.zst" -exec touch {} +; nothing_ran html'
+ok "L1=1e-6: a second autoencoder and nothing else" only '^./sae/l1-1e-6/' sae L1=1e-6
+ok "TOP_K=3: pages again, nothing before" only '^./sae/l1-3e-7/(top|html)/' html TOP_K=3
+ok "SAMPLES=12: activations and what follows" only '^./(acts|mix|pick.zst|sae)' html SAMPLES=12
+ok "back to the preset" tiny html
+sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
+same "the same bytes as at first" "$TMP/first" "$TMP/again"
+ok "make -j2 THREADS=1" eval 'rm -rf "$TMP/tiny"; tiny -j2 THREADS=1 html'
+sums "$TMP/tiny" >"$TMP/parallel"
+same "the same bytes with -j2 and one thread a tool" "$TMP/first" "$TMP/parallel"
+ok "a moved output folder: nothing reruns" eval 'mv "$TMP/tiny" "$TMP/moved"; mv "$TMP/moved" "$TMP/tiny"; nothing_ran html'
+
+# Killed anywhere, made again: the same bytes.
+rm -rf "$TMP/tiny"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	setsid make --no-print-directory PRESET=tiny OUT="$TMP/tiny" html >"$TMP/log" 2>&1 &
+	pid=$!
+	sleep "0.$((i * 7 % 10))$((i % 2))"
+	kill -KILL -- -$pid 2>/dev/null
+	wait $pid 2>/dev/null
+done
+ok "after twelve kills: make completes" tiny html
+sums "$TMP/tiny" >"$TMP/killed"
+same "the same bytes as an uninterrupted run" "$TMP/first" "$TMP/killed"
+ok "no debris after kills" test -z "$(find "$TMP/tiny" -name '*.part*' -o -name '*.state')"
+
+# Output-versions: the tiny run's bytes on ref are pinned; a change of results needs a new version.
+ok "tiny on ref" eval 'rm -rf "$TMP/tiny"; tiny html DEVICE=ref'
+pins() {
+	for f in tokens/train.zst gpt.safetensors acts/000.zst mix/000.zst pick.zst sae/l1-3e-7/sae.safetensors \
+		sae/l1-3e-7/top/index.json sae/l1-3e-7/html/index.html; do
+		stamp=$TMP/tiny/$f.stamp
+		[ -e "$stamp" ] || stamp=$TMP/tiny/$(dirname $f).stamp
+		printf '%s\t%s\t%s\n' $f "$(head -1 "$stamp")" "$(sha256sum <"$TMP/tiny/$f" | cut -c1-16)"
+	done
+}
+pins >"$TMP/pins"
+[ -n "${UPDATE_PINS:-}" ] && cp "$TMP/pins" tests/fixtures/pins.tsv
+ok "bytes of the tiny run on ref are those of these output-versions (tests/fixtures/pins.tsv)" \
+	diff tests/fixtures/pins.tsv "$TMP/pins"
+
+fails 2 "an unknown preset is refused" "PRESET is one of" make --no-print-directory PRESET=huge help
+ok "sweep ends in a table and a plot" eval 'tiny sweep L1S="1e-7 1e-6" >"$TMP/sweep.log" 2>&1 && grep -q recovered "$TMP/sweep.log" && test -s "$TMP/tiny/sweep.svg"'
+done_testing
