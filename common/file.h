@@ -23,7 +23,10 @@
 #include "base.h"
 
 struct out;
-enum { OUT_KEEP = 1 };  /* leave X.part behind on failure, for a later out_resume */
+enum {
+	OUT_KEEP = 1,   /* leave X.part behind on failure, for a later out_resume */
+	OUT_TEXT = 2    /* fit for a terminal; other outputs refuse one */
+};
 
 struct out *out_open(const char *path, int flags);      /* truncates X.part */
 /* Goes on with X.part cut back to `bytes`; NULL when it is missing or shorter. */
