@@ -21,7 +21,7 @@ struct tensor {
 	char dtype[8];          /* "F32", "F64", "F16", "BF16", "I32", "I64", "U8", "BOOL", … */
 	size_t ndim, shape[TENSOR_MAX_DIMS];
 	size_t count;           /* product of shape */
-	const void *data;       /* in the mapped or read file */
+	const void *data;       /* in the mapped or read file; aligned where the file's layout is */
 };
 
 struct tensors;
@@ -35,8 +35,10 @@ const struct tensor *tensors_get(const struct tensors *t, const char *name, size
 /* All values as float32 (F32, F16, BF16, F64 accepted; else dies). */
 void tensors_f32(const struct tensor *t, float *dst);
 const char *tensors_meta(const struct tensors *t, const char *key);     /* or NULL */
+void tensors_meta_each(const struct tensors *t, void (*fn)(void *arg, const char *key, const char *value),
+		       void *arg);
 uint64_t tensors_meta_u64(const struct tensors *t, const char *key);    /* dies when missing */
-/* XXH3-128 of all names, shapes and data (not metadata), computed once. */
+/* XXH3-128 of all names, dtypes, shapes and data (not metadata), computed once. */
 void tensors_id(struct tensors *t, char hex[33]);
 void tensors_close(struct tensors *t);
 
