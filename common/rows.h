@@ -17,7 +17,7 @@ struct rows {
 	uint64_t contexts;      /* C */
 	uint64_t samples;       /* S positions kept of each context */
 	uint64_t block;         /* T */
-	uint64_t windows;       /* of the token set: tokens / T, C + skipped <= windows */
+	uint64_t windows;       /* of the token set: (tokens - 1) / T, C + skipped <= windows */
 	uint64_t window;        /* W of --window; 0: all contexts are one block */
 	uint64_t bin, bins;     /* i of n */
 };

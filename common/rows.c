@@ -1,0 +1,109 @@
+#include "rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rng.h"
+
+/* Far above any use, low enough that no product below overflows. */
+#define MAX_CONTEXTS ((uint64_t)1 << 50)
+#define MAX_BLOCK ((uint64_t)1 << 31)
+
+__extension__ typedef unsigned __int128 u128;
+
+uint64_t rows_window(const struct rows *r, uint64_t c)
+{
+	return rng_permute(r->seed, RNG_WINDOW, 0, r->windows, c) * r->block;
+}
+
+/* Selection sampling (Knuth, volume 2, algorithm S): in order, so nothing need be sorted or remembered. */
+void rows_positions(const struct rows *r, uint64_t c, uint32_t *pos)
+{
+	uint64_t wanted = r->samples;
+
+	for (uint64_t t = 0; wanted > 0; t++)
+		if (rng_below(rng_hash(r->seed, RNG_POSITION, c, t), r->block - t) < wanted) {
+			*pos++ = (uint32_t)t;
+			wanted--;
+		}
+}
+
+static uint64_t window_of(const struct rows *r)
+{
+	return r->window && r->window < r->contexts ? r->window : r->contexts;
+}
+
+struct row rows_row(const struct rows *r, uint64_t c, uint32_t position)
+{
+	return (struct row){ c / window_of(r), rng_hash(r->seed, RNG_ROW, c, position), c, position };
+}
+
+int row_compare(const struct row *a, const struct row *b)
+{
+	if (a->block != b->block)
+		return a->block < b->block ? -1 : 1;
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	if (a->context != b->context)
+		return a->context < b->context ? -1 : 1;
+	return (a->position > b->position) - (a->position < b->position);
+}
+
+/*
+ * Place on the order's axis, in contexts: a block begins at its first context
+ * and is as long as it has contexts, the key says how far into it.  The bin is
+ * floor(place · bins / contexts), exactly, so that bins · m refines bins.
+ */
+uint64_t rows_bin(const struct rows *r, const struct row *row)
+{
+	const uint64_t w = window_of(r), start = row->block * w;
+	const uint64_t length = r->contexts - start < w ? r->contexts - start : w;
+	const u128 offset = (u128)row->key * length;
+	const uint64_t whole = start + (uint64_t)(offset >> 64), fraction = (uint64_t)offset;
+	const u128 scaled = (u128)whole * r->bins + (uint64_t)((u128)fraction * r->bins >> 64);
+
+	/* most often both fit 64 bits, whose division is ten times as fast */
+	return scaled >> 64 ? (uint64_t)(scaled / r->contexts) : (uint64_t)scaled / r->contexts;
+}
+
+void rows_to_meta(const struct rows *r, struct meta *m)
+{
+	meta_add(m, "contexts", "%llu", (unsigned long long)r->contexts);
+	meta_add(m, "samples", "%llu", (unsigned long long)r->samples);
+	meta_add(m, "block", "%llu", (unsigned long long)r->block);
+	meta_add(m, "windows", "%llu", (unsigned long long)r->windows);
+	meta_add(m, "window", "%llu", (unsigned long long)r->window);
+	meta_add(m, "seed", "%llu", (unsigned long long)r->seed);
+	meta_add(m, "bin", "%llu/%llu", (unsigned long long)r->bin, (unsigned long long)r->bins);
+}
+
+static void bin_from_meta(struct rows *r, const struct meta *m, const char *name)
+{
+	char *bin = meta_get(m, "bin"), *slash = bin ? strchr(bin, '/') : NULL;
+
+	if (slash)
+		*slash = 0;
+	if (!slash || !parse_u64(bin, &r->bin) || !parse_u64(slash + 1, &r->bins) || r->bin >= r->bins)
+		die("'%s' does not say which bin of its rows it holds", name);
+	free(bin);
+}
+
+struct rows rows_from_meta(const struct meta *m, const char *name)
+{
+	struct rows r = {
+		.seed = meta_u64(m, "seed", name),
+		.contexts = meta_u64(m, "contexts", name),
+		.samples = meta_u64(m, "samples", name),
+		.block = meta_u64(m, "block", name),
+		.windows = meta_u64(m, "windows", name),
+		.window = meta_u64(m, "window", name),
+	};
+
+	bin_from_meta(&r, m, name);
+	if (r.contexts < 1 || r.contexts > r.windows || r.windows > MAX_CONTEXTS || r.samples < 1 ||
+	    r.samples > r.block || r.block > MAX_BLOCK || r.bins > MAX_CONTEXTS)
+		die("'%s' describes rows that cannot be: %llu of %llu tokens in %llu of %llu contexts", name,
+		    (unsigned long long)r.samples, (unsigned long long)r.block,
+		    (unsigned long long)r.contexts, (unsigned long long)r.windows);
+	return r;
+}
