@@ -97,11 +97,11 @@ struct backend {
 	void (*sae_encode)(real *f, const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
 	/* xhat (N,D) = f dec + b_dec */
 	void (*sae_decode)(real *xhat, const real *f, const struct sae_params *p, size_t N, size_t D, size_t F);
-	/* One pass without gradients.  Any of err2 (N), l1 (N) and xhat (N,D) may be NULL;
+	/* One pass without gradients; *sums = .  Any of err2 (N), l1 (N) and xhat (N,D) may be NULL;
 	 * fired (F), uint32, backend memory: += rows with f > 0, NULL: not wanted */
 	void (*sae_forward)(struct sae_sums *sums, real *err2, real *l1, real *xhat, uint32_t *fired,
 			    const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
-	/* The training pass: gradients g = of  sum err2 / (N·D)  +  lambda · sum f / N */
+	/* The training pass: *sums = , fired += (or NULL), gradients g = of  sum err2 / (N·D)  +  lambda · sum f / N */
 	void (*sae_grad)(struct sae_sums *sums, uint32_t *fired, const struct sae_params *g,
 			 const real *x, const struct sae_params *p, double lambda,
 			 size_t N, size_t D, size_t F);
