@@ -25,6 +25,8 @@ struct sae {
 	uint64_t t;                     /* Adam steps done */
 	real *x, *xhat, *f;             /* (max_rows, D), (max_rows, D); f (max_rows, F) made when first asked for */
 	uint32_t *fired;                /* (F) backend memory: rows with f > 0 in the last pass */
+	real *err2, *l1;                /* (max_rows) of sae_row_losses, made when first asked for */
+	float *host;                    /* what sae_store lends; its size is that of the weights */
 };
 
 enum { SAE_EVAL, SAE_TRAIN };

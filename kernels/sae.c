@@ -1,0 +1,196 @@
+#include "sae.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "rng.h"
+
+/* Tensors follow one another in a block, each from a 64-byte boundary; what lies between stays 0. */
+static size_t padded(size_t n)
+{
+	return (n + 15) / 16 * 16;
+}
+
+static size_t block_size(const struct sae *s)
+{
+	return 2 * padded(xmul(s->D, s->F)) + padded(s->F) + padded(s->D);
+}
+
+static struct sae_params carve(const struct sae *s)
+{
+	real *p = s->be->alloc(xmul(block_size(s), sizeof(*p)));
+	const size_t matrix = padded(s->D * s->F);
+
+	return (struct sae_params){ p, p + matrix, p + matrix + padded(s->F),
+		p + 2 * matrix + padded(s->F) };
+}
+
+struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_rows, int mode)
+{
+	struct sae *s = xcalloc(1, sizeof(*s));
+
+	s->be = be;
+	s->D = D;
+	s->F = F;
+	s->max_rows = max_rows;
+	s->p = carve(s);
+	if (mode == SAE_TRAIN) {
+		s->g = carve(s);
+		s->m = carve(s);
+		s->v = carve(s);
+	}
+	s->x = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->x)));
+	s->xhat = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->xhat)));
+	s->fired = be->alloc(xmul(F, sizeof(*s->fired)));
+	return s;
+}
+
+void sae_free(struct sae *s)
+{
+	real *const blocks[] = { s->p.enc, s->g.enc, s->m.enc, s->v.enc, s->x, s->xhat, s->f, s->err2, s->l1 };
+
+	for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
+		if (blocks[i])
+			s->be->release(blocks[i]);
+	s->be->release(s->fired);
+	free(s->host);
+	free(s);
+}
+
+/* Host floats to backend memory and back, whatever real is. */
+static void put_floats(const struct sae *s, real *dst, const float *x, size_t n)
+{
+	if (sizeof(real) == sizeof(*x)) {
+		s->be->put(dst, x, n * sizeof(*x));
+		return;
+	}
+	real *wide = xcalloc(n, sizeof(*wide));
+
+	for (size_t i = 0; i < n; i++)
+		wide[i] = (real)x[i];
+	s->be->put(dst, wide, n * sizeof(*wide));
+	free(wide);
+}
+
+static void get_floats(const struct sae *s, float *dst, const real *x, size_t n)
+{
+	if (sizeof(real) == sizeof(*dst)) {
+		s->be->get(dst, x, n * sizeof(*dst));
+		return;
+	}
+	real *wide = xcalloc(n, sizeof(*wide));
+
+	s->be->get(wide, x, n * sizeof(*wide));
+	for (size_t i = 0; i < n; i++)
+		dst[i] = (float)wide[i];
+	free(wide);
+}
+
+/* n values of U(-bound, bound) */
+static void init_uniform(struct sae *s, real *dst, uint64_t seed, uint64_t tensor, size_t n, double bound)
+{
+	float *x = xcalloc(n, sizeof(*x));
+
+	for (size_t i = 0; i < n; i++)
+		x[i] = (float)(bound * (2 * rng_uniform(rng_hash(seed, RNG_INIT, tensor, i)) - 1));
+	put_floats(s, dst, x, n);
+	free(x);
+}
+
+void sae_init(struct sae *s, uint64_t seed)
+{
+	enum { FIRST_TENSOR = 1 << 20 };        /* a GPT of the same seed has the numbers below */
+	const double in = 1 / sqrt((double)s->D), hidden = 1 / sqrt((double)s->F);
+
+	init_uniform(s, s->p.enc, seed, FIRST_TENSOR, s->F * s->D, in);
+	init_uniform(s, s->p.b_enc, seed, FIRST_TENSOR + 1, s->F, in);
+	init_uniform(s, s->p.dec, seed, FIRST_TENSOR + 2, s->F * s->D, hidden);
+	init_uniform(s, s->p.b_dec, seed, FIRST_TENSOR + 3, s->D, hidden);
+	sae_normalise(s);
+}
+
+static void check_rows(const struct sae *s, size_t N)
+{
+	if (N == 0 || N > s->max_rows)
+		BUG("%zu rows; buffers hold 1 to %zu", N, s->max_rows);
+}
+
+struct sae_loss sae_gradients(struct sae *s, const float *x, size_t N, double lambda)
+{
+	struct sae_sums sums = { 0 };
+
+	check_rows(s, N);
+	put_floats(s, s->x, x, N * s->D);
+	s->be->zero(s->fired, s->F * sizeof(*s->fired));
+	s->be->sae_grad(&sums, s->fired, &s->g, s->x, &s->p, lambda, N, s->D, s->F);
+	const double rows = (double)N, mse = sums.err2 / (rows * (double)s->D), l1 = sums.l1 / rows;
+
+	return (struct sae_loss){ mse + lambda * l1, mse, l1, sums.l0 / rows };
+}
+
+void sae_project(struct sae *s)
+{
+	s->be->project_rows(s->g.dec, s->p.dec, s->F, s->D);
+}
+
+void sae_adam(struct sae *s, double lr)
+{
+	s->t++;
+	s->be->adamw(s->p.enc, s->g.enc, s->m.enc, s->v.enc, block_size(s), 1, lr, .9, .999, 1e-8, 0, s->t);
+}
+
+void sae_normalise(struct sae *s)
+{
+	s->be->normalise_rows(s->p.dec, s->F, s->D);
+}
+
+struct sae_loss sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr)
+{
+	const struct sae_loss loss = sae_gradients(s, x, N, lambda);
+
+	sae_project(s);
+	sae_adam(s, lr);
+	return loss;
+}
+
+void sae_fired(struct sae *s, uint32_t *count)
+{
+	s->be->get(count, s->fired, s->F * sizeof(*count));
+}
+
+void sae_encode(struct sae *s, const real *x, size_t N)
+{
+	check_rows(s, N);
+	if (!s->f)
+		s->f = s->be->alloc(xmul(xmul(s->max_rows, s->F), sizeof(*s->f)));
+	s->be->sae_encode(s->f, x, &s->p, N, s->D, s->F);
+}
+
+void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *sums)
+{
+	struct sae_sums own = { 0 };
+
+	check_rows(s, N);
+	s->be->zero(s->fired, s->F * sizeof(*s->fired));
+	s->be->sae_forward(&own, NULL, NULL, s->xhat, s->fired, x, &s->p, N, s->D, s->F);
+	sums->err2 += own.err2;
+	sums->l1 += own.l1;
+	sums->l0 += own.l0;
+}
+
+void sae_row_losses(struct sae *s, const float *x, size_t N, float *err2, float *l1)
+{
+	struct sae_sums unused = { 0 };
+
+	if (!s->err2) {
+		s->err2 = s->be->alloc(xmul(s->max_rows, sizeof(*s->err2)));
+		s->l1 = s->be->alloc(xmul(s->max_rows, sizeof(*s->l1)));
+	}
+	for (size_t i = 0, n; i < N; i += n) {
+		n = N - i < s->max_rows ? N - i : s->max_rows;
+		put_floats(s, s->x, x + i * s->D, n * s->D);
+		s->be->sae_forward(&unused, s->err2, s->l1, NULL, NULL, s->x, &s->p, n, s->D, s->F);
+		get_floats(s, err2 + i, s->err2, n);
+		get_floats(s, l1 + i, s->l1, n);
+	}
+}
