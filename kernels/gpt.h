@@ -59,6 +59,7 @@ struct gpt {
 	struct gpt_weights w, g, m, v;  /* g m v: NULL members unless GPT_TRAIN */
 	uint64_t t;                     /* optimizer steps done */
 	struct gpt_acts *a;
+	void *host;                     /* copies of weights that gpt_store made */
 };
 
 enum { GPT_EVAL, GPT_TRAIN };

@@ -1,4 +1,5 @@
-/* golden DIR -- replays every fixture of a folder on every backend; TAP, exit 1 on any failure */
+/* golden DIR [PREFIX…] -- replays every fixture of a folder (whose name starts so) on every backend;
+ * TAP, exit 1 on any failure */
 #include "golden.h"
 
 #include <dirent.h>
@@ -252,6 +253,14 @@ static int is_json(const struct dirent *d)
 	return dot && !strcmp(dot, ".json");
 }
 
+static bool chosen(const char *name, char **prefixes)
+{
+	for (char **p = prefixes; *p; p++)
+		if (!strncmp(name, *p, strlen(*p)))
+			return true;
+	return !*prefixes;
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const backends[] = { "ref", "cpu" };
@@ -259,8 +268,8 @@ int main(int argc, char **argv)
 
 	base_tool = "golden";
 	base_quiet = true;
-	if (argc != 2)
-		die_usage("usage: golden DIR");
+	if (argc < 2)
+		die_usage("usage: golden DIR [PREFIX…]");
 	const int n = scandir(argv[1], &list, is_json, alphasort);
 
 	if (n <= 0)
@@ -273,7 +282,8 @@ int main(int argc, char **argv)
 			char *name = xstrdup(list[i]->d_name);
 
 			*strrchr(name, '.') = 0;
-			replay(&g, name);
+			if (chosen(name, argv + 2))
+				replay(&g, name);
 			free(name);
 		}
 	}
