@@ -304,6 +304,12 @@ bool out_is_stdout(const struct out *f)
 	return !f->path;
 }
 
+int out_fd(struct out *f)
+{
+	out_flush(f);
+	return f->fd;
+}
+
 const char *out_name(const struct out *f)
 {
 	return f->name;

@@ -37,6 +37,8 @@ void out_sync(struct out *f);           /* what was written is on the disk (befo
 void out_commit(struct out *f);         /* sync, close, rename, sync directory; frees f */
 void out_abandon(struct out *f);        /* close and remove X.part; frees f */
 bool out_is_stdout(const struct out *f);
+/* Its descriptor, everything written so far passed to it: for reading back with pread. */
+int out_fd(struct out *f);
 const char *out_name(const struct out *f);      /* for messages: "'X'" without .part, or "<stdout>" */
 
 /* Same for a whole directory: files are made in dir_part(d); commit swaps it in. */
@@ -63,6 +65,7 @@ void recipe_hash(const struct recipe *r, char hex[33]);         /* XXH3-128 of t
 /* X is there and X.stamp says this recipe: touches X, says so, returns true. */
 bool recipe_fresh(const struct recipe *r, const char *path);
 void recipe_stamp(const struct recipe *r, const char *path);    /* writes X.stamp, atomically */
+void recipe_unstamp(const char *path);  /* before X is replaced: no stamp tells of another X */
 void recipe_free(struct recipe *r);
 
 /*

@@ -75,6 +75,14 @@ void recipe_stamp(const struct recipe *r, const char *path)
 	free(stamp);
 }
 
+void recipe_unstamp(const char *path)
+{
+	char *stamp = xformat("%s.stamp", path);
+
+	unlink(stamp);
+	free(stamp);
+}
+
 void recipe_free(struct recipe *r)
 {
 	buf_free(&r->text);
