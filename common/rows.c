@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool.h"
 #include "rng.h"
 
 /* Far above any use, low enough that no product below overflows. */
@@ -65,6 +66,93 @@ uint64_t rows_bin(const struct rows *r, const struct row *row)
 	/* most often both fit 64 bits, whose division is ten times as fast */
 	return scaled >> 64 ? (uint64_t)(scaled / r->contexts) : (uint64_t)scaled / r->contexts;
 }
+
+/* ---- replay ---- */
+
+/* Rows enumerated at once, unless one context has more. */
+#define WALK_ROWS ((uint64_t)1 << 15)
+
+struct rows_walk {
+	struct rows r;          /* r.bin: the bin under way */
+	uint64_t end;           /* first bin that is not walked */
+	uint64_t next;          /* first context not enumerated */
+	size_t contexts;        /* enumerated at once, the last time fewer */
+	uint32_t *position;     /* (contexts, S) */
+	struct row *row;        /* (contexts, S): those in the bin first */
+	size_t *kept;           /* (contexts): how many those are */
+	size_t n, c, j;         /* contexts enumerated; next row: number j of the c-th */
+};
+
+struct rows_walk *rows_walk_open(const struct rows *r, uint64_t bins)
+{
+	struct rows_walk *w = xcalloc(1, sizeof(*w));
+
+	w->r = *r;
+	w->end = r->bin + bins;
+	w->contexts = r->samples < WALK_ROWS ? (size_t)(WALK_ROWS / r->samples) : 1;
+	if (w->contexts > r->contexts)
+		w->contexts = (size_t)r->contexts;
+	w->position = xcalloc(xmul(w->contexts, r->samples), sizeof(*w->position));
+	w->row = xcalloc(xmul(w->contexts, r->samples), sizeof(*w->row));
+	w->kept = xcalloc(w->contexts, sizeof(*w->kept));
+	return w;
+}
+
+static void walk_context(void *arg, size_t i)
+{
+	struct rows_walk *w = arg;
+	const size_t S = (size_t)w->r.samples;
+	uint32_t *position = w->position + i * S;
+	struct row *kept = w->row + i * S;
+
+	rows_positions(&w->r, w->next + i, position);
+	for (size_t j = 0; j < S; j++) {
+		*kept = rows_row(&w->r, w->next + i, position[j]);
+		kept += w->r.bins == 1 || rows_bin(&w->r, kept) == w->r.bin;
+	}
+	w->kept[i] = (size_t)(kept - (w->row + i * S));
+}
+
+/* The next contexts of the bin, or the first ones of the next bin; false: no bin is left. */
+static bool walk_on(struct rows_walk *w)
+{
+	if (w->next == w->r.contexts) {
+		w->next = 0;
+		w->r.bin++;
+	}
+	if (w->r.bin >= w->end)
+		return false;
+	w->n = w->contexts;
+	if (w->n > w->r.contexts - w->next)
+		w->n = (size_t)(w->r.contexts - w->next);
+	pool_for(w->n, walk_context, w);
+	w->next += w->n;
+	w->c = w->j = 0;
+	return true;
+}
+
+bool rows_walk_next(struct rows_walk *w, struct row *row)
+{
+	for (;;) {
+		for (; w->c < w->n; w->c++, w->j = 0)
+			if (w->j < w->kept[w->c]) {
+				*row = w->row[w->c * w->r.samples + w->j++];
+				return true;
+			}
+		if (!walk_on(w))
+			return false;
+	}
+}
+
+void rows_walk_close(struct rows_walk *w)
+{
+	free(w->position);
+	free(w->row);
+	free(w->kept);
+	free(w);
+}
+
+/* ---- META ---- */
 
 void rows_to_meta(const struct rows *r, struct meta *m)
 {

@@ -35,6 +35,15 @@ struct row rows_row(const struct rows *r, uint64_t c, uint32_t position);
 int row_compare(const struct row *a, const struct row *b);
 /* Which of r->bins bins the row belongs to. */
 uint64_t rows_bin(const struct rows *r, const struct row *row);
+/*
+ * Replay: the rows of `bins` bins from r->bin on, bin after bin, each in the
+ * order of enumeration (context, position) -- as mlpdump writes them.  Contexts
+ * are hashed ahead by the pool.
+ */
+struct rows_walk;
+struct rows_walk *rows_walk_open(const struct rows *r, uint64_t bins);
+bool rows_walk_next(struct rows_walk *w, struct row *row);      /* false: no more */
+void rows_walk_close(struct rows_walk *w);
 /* META lines "contexts samples block windows window seed bin", and back
  * (dies, naming `name`, when they are missing). */
 void rows_to_meta(const struct rows *r, struct meta *m);
