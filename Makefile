@@ -77,7 +77,7 @@ LDLIBS := -lzstd -lxxhash -larchive -ljansson -ldnnl -lgomp -lm -lpthread
 OBJ := out/obj/$(firstword $(shell echo '$(CC) $(CFLAGS) $(CPPFLAGS)' | md5sum | cut -c1-10))
 MACHINE := $(shell uname -m)
 flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2 -mfma -mf16c)$(if \
-	$(filter %_avx512,$1),-O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c))$(if \
+	$(filter %_avx512,$1),-O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)) $(if \
 	$(filter common/%,$1),-Wconversion)
 
 TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen shardls
