@@ -1,0 +1,698 @@
+/* saetrain: trains the sparse autoencoder on shuffled activations, resamples dead neurons, evaluates on
+ * validation text.  Steps are 0 … steps-1; a line of metrics says how many are done. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "eval.h"
+#include "feed.h"
+#include "heap.h"
+#include "opt.h"
+#include "pool.h"
+#include "prog.h"
+#include "resample.h"
+#include "windows.h"
+
+enum { OUTPUT_VERSION = 1, L1_BATCH = 8192, EVAL_BATCH = 8, CACHE = 32 << 20 };
+
+static const char usage[] =
+	"usage: saetrain [options] --gpt GPT --val VAL -o SAE [ACTS…]\n"
+	"       saetrain --eval SAE --gpt GPT --val VAL\n"
+	"Trains a sparse autoencoder on shuffled activation shards (or a pipe of them); writes a\n"
+	"safetensors checkpoint and, beside it, metrics as JSON Lines.\n"
+	"e.g.:  saetrain --l1 3e-7 --gpt gpt.safetensors --val val.zst --pick pick.zst -o sae.safetensors mix/*.zst\n";
+
+static const char default_l1[] = "3e-7";
+
+static struct {
+	struct opt_common c;
+	const char *gpt, *val, *pick, *l1, *l1_mean, *metrics, *init, *eval;
+	uint64_t features, batch, steps, normalise_every, resample_every, resample_events, pick_rows;
+	uint64_t eval_every, eval_contexts, log_every, save_every;
+	double lr, ultra_low;
+} o = {
+	.c = OPT_COMMON_INIT, .l1 = default_l1, .features = 4096, .batch = 8192, .normalise_every = 1000,
+	.resample_every = 25000, .resample_events = 4, .pick_rows = 819200, .eval_every = 1000,
+	.eval_contexts = 2000, .save_every = 1000, .lr = 3e-4, .ultra_low = 1e-3,
+};
+
+static const struct opt opts[] = {
+	OPT_OUTPUT(&o.c),
+	OPT_STR(0, "gpt", &o.gpt, "GPT", "the checkpoint the activations come from"),
+	OPT_STR(0, "val", &o.val, "VAL", "token shard to evaluate on"),
+	OPT_STR(0, "pick", &o.pick, "PICK", "rows for resampling; default: the first rows of the input"),
+	OPT_U64(0, "pick-rows", &o.pick_rows, 1, 1e12, "without --pick: how many"),
+	OPT_STR(0, "l1", &o.l1, "X", "L1 coefficient summed over a batch of 8192, whatever --batch"),
+	OPT_STR(0, "l1-mean", &o.l1_mean, "X", "in place of --l1: coefficient of the mean over rows"),
+	OPT_U64(0, "features", &o.features, 1, 1 << 24, "features of the dictionary"),
+	OPT_U64(0, "batch", &o.batch, 1, 1 << 24, "rows in a step"),
+	OPT_U64(0, "steps", &o.steps, 0, 1e12, "steps; 0: one pass over the input"),
+	OPT_F64(0, "lr", &o.lr, 0, 1e3, "Adam's learning rate"),
+	OPT_U64(0, "normalise-every", &o.normalise_every, 1, 1e12, "steps between decoder normalisations"),
+	OPT_U64(0, "resample-every", &o.resample_every, 0, 1e12, "steps between resamplings; 0: none"),
+	OPT_U64(0, "resample-events", &o.resample_events, 0, 1e6, "resamplings"),
+	OPT_U64(0, "eval-every", &o.eval_every, 1, 1e12, "steps between evaluations"),
+	OPT_U64(0, "eval-contexts", &o.eval_contexts, 1, 1e12, "windows of VAL evaluated, from its start"),
+	OPT_F64(0, "ultra-low", &o.ultra_low, 0, 1, "density below which a feature counts as ultra-low"),
+	OPT_U64(0, "log-every", &o.log_every, 0, 1e12, "steps between lines of metrics; 0: a tenth of --eval-every"),
+	OPT_U64(0, "save-every", &o.save_every, 1, 1e12, "steps between states to resume from"),
+	OPT_STR(0, "metrics", &o.metrics, "FILE", "JSON Lines; default: SAE's name with .jsonl"),
+	OPT_STR(0, "init", &o.init, "FILE", "start from this checkpoint's weights"),
+	OPT_STR(0, "eval", &o.eval, "FILE", "train nothing, print this checkpoint's figures"),
+	OPT_THREADS(&o.c), OPT_MEMORY(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
+};
+
+/* Beside the weights, the metrics and who is presumed dead: all that a run carries from step to step. */
+struct saved {
+	uint64_t step;          /* steps done */
+	struct sae_loss sum;    /* since the last line of metrics */
+	uint64_t n;             /* steps in it */
+	uint64_t resampled;     /* neurons since the last line */
+	struct eval_result eval;        /* the last; fired is not kept */
+	uint64_t metrics_bytes;
+};
+
+/* Evaluation on the first windows of the validation tokens. */
+struct judge {
+	struct gpt *g;
+	struct windows val;
+	struct eval *e;         /* NULL: not yet used */
+	uint64_t windows;
+	int32_t *idx, *targets; /* (EVAL_BATCH, T) */
+};
+
+/* Choosing rows for dead neurons. */
+struct chooser {
+	struct shards *pick;    /* NULL: rows kept from the input */
+	uint64_t rows;          /* of an event in pick */
+	float *x;               /* (batch, D) */
+	float *err2, *l1;       /* (batch) */
+	float *chosen;          /* (F, D) */
+	uint32_t *dead;         /* (F) */
+	struct heap best;       /* F smallest keys, as negated scores */
+};
+
+struct run {
+	struct sae *s;
+	struct feed *feed;
+	struct resample_plan plan;
+	struct judge judge;
+	struct chooser chooser;
+	double lambda;
+	struct saved now;
+	uint8_t *presumed;      /* (F) dead so far in this window */
+	uint32_t *fired;        /* (F) */
+	struct buf metrics;     /* all lines so far: small, so that a state holds them whole */
+	struct out *metrics_out;
+	char gpt_id[33], input_id[33], pick_id[33], init_id[33];
+};
+
+/* ---- evaluation ---- */
+
+static void judge_open(struct judge *j, struct gpt *g)
+{
+	const size_t T = g->c.block_size;
+
+	j->g = g;
+	j->val = windows_open((char *[]){ (char *)o.val, NULL }, T, g->c.vocab_size, CACHE);
+	j->windows = j->val.count < o.eval_contexts ? j->val.count : o.eval_contexts;
+	j->idx = xcalloc(EVAL_BATCH * T, sizeof(*j->idx));
+	j->targets = xcalloc(EVAL_BATCH * T, sizeof(*j->targets));
+}
+
+static void judge_close(struct judge *j)
+{
+	if (!j->g)
+		return;
+	if (j->e)
+		eval_free(j->e);
+	windows_close(&j->val);
+	gpt_free(j->g);
+	free(j->idx);
+	free(j->targets);
+}
+
+static void each_batch(struct judge *j, void (*fn)(struct eval *, const int32_t *, const int32_t *, size_t))
+{
+	const size_t T = j->val.T;
+	size_t n;
+
+	for (uint64_t i = 0; i < j->windows; i += n) {
+		n = j->windows - i < EVAL_BATCH ? j->windows - i : EVAL_BATCH;
+		for (size_t b = 0; b < n; b++)
+			windows_at(&j->val, i + b, j->idx + b * T, j->targets + b * T);
+		fn(j->e, j->idx, j->targets, n);
+	}
+}
+
+static struct eval_result evaluate(struct judge *j, struct sae *s)
+{
+	if (!j->e) {
+		j->e = eval_new(j->g, s, EVAL_BATCH, j->val.T);
+		each_batch(j, eval_clean);
+		each_batch(j, eval_about_mean);
+	}
+	eval_begin(j->e);
+	each_batch(j, eval_spliced);
+	const struct eval_result r = eval_end(j->e, o.ultra_low);
+
+	if (!isfinite(r.loss_spliced) || !isfinite(r.mse))
+		die("the validation loss is not a number");
+	return r;
+}
+
+/* JSON knows no NaN. */
+static void add_number(struct buf *b, const char *key, double v)
+{
+	buf_printf(b, isfinite(v) ? "\"%s\": %.9g" : "\"%s\": null", key, v);
+}
+
+static void add_eval(struct buf *b, const struct eval_result *r, size_t F)
+{
+	const struct { const char *key; double v; } reals[] = {
+		{ "l0", r->l0 }, { "l1", r->l1 }, { "mse", r->mse },
+		{ "explained_variance", r->explained_variance }, { "loss_clean", r->loss_clean },
+		{ "loss_spliced", r->loss_spliced }, { "loss_zero", r->loss_zero },
+		{ "loss_mean", r->loss_mean }, { "loss_recovered", r->loss_recovered },
+		{ "loss_recovered_mean", r->loss_recovered_mean },
+	};
+	uint64_t bins[EVAL_BINS];
+
+	buf_printf(b, "{\"tokens\": %llu, ", (unsigned long long)r->tokens);
+	for (size_t i = 0; i < ARRAY_LEN(reals); i++) {
+		add_number(b, reals[i].key, reals[i].v);
+		buf_printf(b, ", ");
+	}
+	buf_printf(b, "\"dead\": %zu, \"ultra_low\": %zu, \"high\": %zu, \"alive\": %zu, \"density_bins\": [",
+		   r->dead, r->ultra_low, r->high, r->alive);
+	eval_histogram(r, F, bins);
+	for (size_t i = 0; i < EVAL_BINS; i++)
+		buf_printf(b, "%s%llu", i ? ", " : "", (unsigned long long)bins[i]);
+	buf_printf(b, "], \"density_from\": %g, \"density_width\": %g}", EVAL_BIN_FROM, EVAL_BIN_WIDTH);
+}
+
+/* ---- metrics ---- */
+
+static void show(const struct run *r, const struct eval_result *e)
+{
+	prog_line("step %llu: L0 %.1f, loss recovered %.1f %% (mean-ablated %.1f %%), explained variance %.3f, "
+		  "alive %zu of %zu (%zu ultra-low); next-token loss %.3f, spliced %.3f; on %llu tokens",
+		  (unsigned long long)r->now.step, e->l0, 100 * e->loss_recovered,
+		  100 * e->loss_recovered_mean, e->explained_variance, e->alive, r->s->F, e->ultra_low,
+		  e->loss_clean, e->loss_spliced, (unsigned long long)e->tokens);
+}
+
+/* A line of metrics: training since the line before, and an evaluation when asked for. */
+static void report(struct run *r, bool evaluated)
+{
+	struct saved *now = &r->now;
+	const size_t before = r->metrics.n;
+	const double n = (double)now->n;
+	const struct { const char *key; double v; } train[] = {
+		{ "loss", now->sum.loss / n }, { "mse", now->sum.mse / n }, { "l1", now->sum.l1 / n },
+		{ "l0", now->sum.l0 / n },
+	};
+
+	buf_printf(&r->metrics, "{\"step\": %llu, \"rows\": %llu, \"lr\": %.9g, \"lambda\": %.9g, \"train\": {",
+		   (unsigned long long)now->step, (unsigned long long)(now->step * o.batch), o.lr, r->lambda);
+	for (size_t i = 0; i < ARRAY_LEN(train); i++) {
+		buf_printf(&r->metrics, "%s", i ? ", " : "");
+		add_number(&r->metrics, train[i].key, train[i].v);
+	}
+	buf_printf(&r->metrics, "}, \"resampled\": %llu", (unsigned long long)now->resampled);
+	if (evaluated) {
+		now->eval = evaluate(&r->judge, r->s);
+		buf_printf(&r->metrics, ", \"eval\": ");
+		add_eval(&r->metrics, &now->eval, r->s->F);
+		show(r, &now->eval);
+		now->eval.fired = NULL;
+	}
+	buf_printf(&r->metrics, "}\n");
+	if (r->metrics_out)
+		out_write(r->metrics_out, r->metrics.p + before, r->metrics.n - before);
+	now->sum = (struct sae_loss){ 0 };
+	now->n = now->resampled = 0;
+}
+
+/* ---- resampling ---- */
+
+static void chooser_open(struct run *r)
+{
+	struct chooser *c = &r->chooser;
+	const size_t D = r->s->D, F = r->s->F;
+
+	c->x = xcalloc(xmul(o.batch, D), sizeof(*c->x));
+	c->err2 = xcalloc(o.batch, sizeof(*c->err2));
+	c->l1 = xcalloc(o.batch, sizeof(*c->l1));
+	c->chosen = xcalloc(xmul(F, D), sizeof(*c->chosen));
+	c->dead = xcalloc(F, sizeof(*c->dead));
+	c->best = heap_new(F);
+}
+
+static void chooser_close(struct chooser *c)
+{
+	if (c->pick)
+		shards_close(c->pick);
+	free(c->x);
+	free(c->err2);
+	free(c->l1);
+	free(c->chosen);
+	free(c->dead);
+	heap_free(&c->best);
+}
+
+/* n rows of the event, from the first on, into c->x. */
+static void event_rows(struct run *r, uint64_t row, size_t n)
+{
+	struct chooser *c = &r->chooser;
+
+	if (!c->pick) {
+		feed_kept(r->feed, row, n, c->x);
+		return;
+	}
+	for (size_t have = 0, got; have < n; have += got)
+		if (!(got = shards_read_f32(c->pick, c->x + have * r->s->D, n - have)))
+			die("'%s' ends within its rows", o.pick);
+}
+
+/* Draws up to n rows of the event without replacement; they fill c->chosen.  How many were drawn. */
+static size_t draw(struct run *r, uint64_t event, size_t n)
+{
+	struct chooser *c = &r->chooser;
+	const size_t D = r->s->D;
+	const uint64_t rows = c->pick ? c->rows : feed_kept_rows(r->feed);
+
+	c->best.n = 0;
+	c->best.cap = n;
+	if (c->pick)
+		shards_seek(c->pick, event * rows);
+	for (uint64_t row = 0; row < rows; row += o.batch) {
+		const size_t block = rows - row < o.batch ? rows - row : o.batch;
+
+		event_rows(r, row, block);
+		sae_row_losses(r->s, c->x, block, c->err2, c->l1);
+		for (size_t i = 0; i < block; i++) {
+			const double w = resample_weight(1 / (double)D, r->lambda, (double)c->err2[i], (double)c->l1[i]);
+			const double key = resample_key(o.c.seed, event, row + i, w);
+			/* the place of the row that this one would push out */
+			const uint64_t place = c->best.n < n ? c->best.n : c->best.item[0].payload;
+
+			if (isfinite(key) && heap_push(&c->best, -key, row + i, place))
+				memcpy(c->chosen + place * D, c->x + i * D, D * sizeof(*c->x));
+		}
+	}
+	return c->best.n;
+}
+
+static void resample(struct run *r, uint64_t event)
+{
+	struct chooser *c = &r->chooser;
+	size_t dead = 0;
+
+	for (size_t f = 0; f < r->s->F; f++)
+		if (r->presumed[f])
+			c->dead[dead++] = (uint32_t)f;
+	memset(r->presumed, 0, r->s->F);
+	const size_t n = dead ? draw(r, event, dead) : 0;
+
+	if (n)
+		resample_apply(r->s, c->dead, n, c->chosen);
+	r->now.resampled += n;
+	prog_line("step %llu: %zu dead neurons of %zu, %zu resampled", (unsigned long long)r->now.step, dead,
+		  r->s->F, n);
+}
+
+/* The bookkeeping that follows step k. */
+static void watch_neurons(struct run *r, uint64_t k)
+{
+	const int64_t event = resample_event(&r->plan, k);
+
+	if (resample_starts(&r->plan, k))
+		memset(r->presumed, 1, r->s->F);
+	if (resample_counts(&r->plan, k)) {
+		sae_fired(r->s, r->fired);
+		for (size_t f = 0; f < r->s->F; f++)
+			r->presumed[f] &= r->fired[f] == 0;
+	}
+	if (event >= 0)
+		resample(r, (uint64_t)event);
+}
+
+/* ---- states ---- */
+
+static struct recipe *recipe(const struct run *r)
+{
+	struct recipe *p = recipe_new("saetrain", OUTPUT_VERSION);
+	const struct { const char *key; uint64_t v; } whole[] = {
+		{ "features", o.features }, { "batch", o.batch }, { "steps", o.steps },
+		{ "normalise_every", o.normalise_every }, { "resample_every", o.resample_every },
+		{ "resample_events", o.resample_events }, { "eval_every", o.eval_every },
+		{ "eval_contexts", o.eval_contexts }, { "log_every", o.log_every }, { "seed", o.c.seed },
+		{ "pick_rows", o.pick ? 0 : o.pick_rows },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(whole); i++)
+		recipe_add(p, whole[i].key, "%llu", (unsigned long long)whole[i].v);
+	recipe_add(p, "lambda", "%.17g", r->lambda);
+	recipe_add(p, "lr", "%.17g", o.lr);
+	recipe_add(p, "ultra_low", "%.17g", o.ultra_low);
+	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
+	recipe_add(p, "gpt", "%s", r->gpt_id);
+	recipe_add(p, "val", "%s", r->judge.g ? r->judge.val.id : "none");
+	recipe_add(p, "pick", "%s", r->pick_id);
+	recipe_add(p, "input", "%s", r->input_id);
+	recipe_add(p, "init", "%s", r->init_id);
+	return p;
+}
+
+static void save(struct run *r, const struct recipe *p)
+{
+	struct buf st = { 0 };
+
+	r->now.metrics_bytes = r->metrics.n;
+	buf_add(&st, &r->now, sizeof(r->now));
+	buf_add(&st, r->metrics.p, r->metrics.n);
+	buf_add(&st, r->presumed, r->s->F);
+	sae_save_state(r->s, &st);
+	state_save(o.c.output, p, &st);
+	buf_free(&st);
+}
+
+static bool resume(struct run *r, const struct recipe *p)
+{
+	struct buf st = { 0 };
+
+	if (!state_load(o.c.output, p, &st))
+		return false;
+	struct cursor c = { st.p, st.n };
+
+	cursor_get(&c, &r->now, sizeof(r->now));
+	if (r->now.metrics_bytes > c.left)
+		die("damaged state '%s.state'", o.c.output);
+	buf_add(&r->metrics, c.p, r->now.metrics_bytes);
+	c.p += r->now.metrics_bytes;
+	c.left -= r->now.metrics_bytes;
+	cursor_get(&c, r->presumed, r->s->F);
+	sae_load_state(r->s, &c);
+	buf_free(&st);
+	say("going on after step %llu", (unsigned long long)r->now.step);
+	return true;
+}
+
+/* ---- the run ---- */
+
+static void step(struct run *r, const float *x)
+{
+	struct saved *now = &r->now;
+	const struct sae_loss loss = sae_step(r->s, x, o.batch, r->lambda, o.lr);
+	const uint64_t k = now->step++;
+
+	if (!isfinite(loss.loss))
+		die("the loss is not a number at step %llu; try a lower --lr", (unsigned long long)k);
+	if (k % o.normalise_every == 0)
+		sae_normalise(r->s);
+	now->sum.loss += loss.loss;
+	now->sum.mse += loss.mse;
+	now->sum.l1 += loss.l1;
+	now->sum.l0 += loss.l0;
+	now->n++;
+	watch_neurons(r, k);
+}
+
+static void train(struct run *r, const struct recipe *state, bool resumable)
+{
+	const uint64_t steps = feed_steps(r->feed);
+
+	feed_start(r->feed, r->now.step);
+	prog_start("rows", steps ? (steps - r->now.step) * o.batch : 0);
+	for (const float *x = feed_next(r->feed); x; ) {
+		step(r, x);
+		x = feed_next(r->feed);
+		const bool judged = r->now.step % o.eval_every == 0 || !x;
+
+		if (judged || r->now.step % o.log_every == 0)
+			report(r, judged && r->judge.g);
+		if (resumable && (judged || r->now.step % o.save_every == 0))
+			save(r, state);
+		prog_step(o.batch);
+	}
+	if (r->now.step == 0)
+		die("the input has less than a batch of %llu rows", (unsigned long long)o.batch);
+}
+
+static void set_eval(struct tensors_writer *w, const struct eval_result *e)
+{
+	tensors_set(w, "eval_tokens", "%llu", (unsigned long long)e->tokens);
+	tensors_set(w, "l0", "%.9g", e->l0);
+	tensors_set(w, "mse", "%.9g", e->mse);
+	tensors_set(w, "explained_variance", "%.9g", e->explained_variance);
+	tensors_set(w, "loss_recovered", "%.9g", e->loss_recovered);
+	tensors_set(w, "loss_recovered_mean", "%.9g", e->loss_recovered_mean);
+	tensors_set(w, "alive", "%zu", e->alive);
+}
+
+static void store(struct run *r)
+{
+	struct tensors_writer *w = tensors_create();
+	char *tokens = meta_get(shards_meta(feed_shards(r->feed)), "tokens");
+	const struct { const char *key; uint64_t v; } whole[] = {
+		{ "features", o.features }, { "batch", o.batch }, { "steps", r->now.step },
+		{ "normalise_every", o.normalise_every }, { "resample_every", o.resample_every },
+		{ "resample_events", o.resample_events }, { "seed", o.c.seed },
+		{ "eval_contexts", o.eval_contexts },
+	};
+
+	sae_store(r->s, w);
+	tensors_set(w, "tool", "saetrain %d", OUTPUT_VERSION);
+	for (size_t i = 0; i < ARRAY_LEN(whole); i++)
+		tensors_set(w, whole[i].key, "%llu", (unsigned long long)whole[i].v);
+	tensors_set(w, "inputs", "%zu", r->s->D);
+	tensors_set(w, "l1", "%.9g", r->lambda / L1_BATCH);
+	tensors_set(w, "lambda", "%.9g", r->lambda);
+	tensors_set(w, "lr", "%.9g", o.lr);
+	tensors_set(w, "ultra_low", "%.9g", o.ultra_low);
+	tensors_set(w, "gpt", "%s", r->gpt_id);
+	tensors_set(w, "tokens", "%s", tokens ? tokens : "unknown");
+	tensors_set(w, "val", "%s", r->judge.g ? r->judge.val.id : "none");
+	tensors_set(w, "pick", "%s", r->pick_id);
+	tensors_set(w, "input", "%s", r->input_id);
+	tensors_set(w, "init", "%s", r->init_id);
+	if (r->judge.g)
+		set_eval(w, &r->now.eval);
+	tensors_write(w, o.c.output);
+	free(tokens);
+}
+
+static void finish(struct run *r, const struct recipe *p, bool resumable)
+{
+	if (resumable) { /* from here on the old stamp, if any, describes nothing */
+		char *stamp = xformat("%s.stamp", o.c.output);
+
+		unlink(stamp);
+		free(stamp);
+	}
+	if (r->metrics_out)
+		out_commit(r->metrics_out);
+	store(r);
+	if (resumable) {
+		recipe_stamp(p, o.c.output);
+		state_drop(o.c.output);
+	}
+}
+
+static void init(struct run *r)
+{
+	if (!o.init) {
+		sae_init(r->s, o.c.seed);
+		return;
+	}
+	struct tensors *t = tensors_open(o.init);
+
+	sae_load(r->s, t);
+	tensors_close(t);
+}
+
+/* From --init, a state or the seed to the finished checkpoint. */
+static void make(struct run *r, const struct backend *be, const struct recipe *p, const char *metrics)
+{
+	const bool resumable = strcmp(o.c.output, "-") != 0;
+	const size_t D = shards_cols(feed_shards(r->feed));
+	const size_t eval_rows = r->judge.g ? EVAL_BATCH * r->judge.val.T : 0;
+	struct recipe *state = recipe(r);
+
+	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
+	r->presumed = xcalloc(o.features, 1);
+	r->fired = xcalloc(o.features, sizeof(*r->fired));
+	chooser_open(r);
+	if (!resumable || !resume(r, state))
+		init(r);
+	if (metrics) {
+		r->metrics_out = out_open(metrics, 0);
+		out_write(r->metrics_out, r->metrics.p, r->metrics.n);
+	}
+	say("lambda %.9g for the mean over inputs and rows, %.9g where inputs are summed; --l1 %.9g", r->lambda,
+	    r->lambda * (double)D, r->lambda / L1_BATCH);
+	train(r, state, resumable);
+	finish(r, p, resumable);
+	prog_finish(r->now.step * o.batch * D * dtype_size(shards_dtype(feed_shards(r->feed))),
+		    2 * o.features * D * sizeof(float));
+	recipe_free(state);
+	sae_free(r->s);
+	free(r->presumed);
+	free(r->fired);
+}
+
+/* ---- inputs ---- */
+
+/* The rows' own word on the GPT they come from must be the GPT given. */
+static void check_gpt(const struct run *r, struct shards *s, const char *name)
+{
+	char *id = meta_get(shards_meta(s), "gpt");
+
+	if (o.gpt && id && strcmp(id, r->gpt_id))
+		die("%s was made with another GPT than '%s'", name, o.gpt);
+	free(id);
+}
+
+static void open_pick(struct run *r, size_t D)
+{
+	struct chooser *c = &r->chooser;
+
+	c->pick = shards_open((char *[]){ (char *)o.pick, NULL });
+	if (!shards_seekable(c->pick))
+		die_usage("--pick takes a file");
+	if (shards_cols(c->pick) != D)
+		die("'%s' has %zu columns, the input %zu", o.pick, shards_cols(c->pick), D);
+	const uint64_t events = meta_u64(shards_meta(c->pick), "events", o.pick);
+
+	c->rows = meta_u64(shards_meta(c->pick), "pick", o.pick);
+	if (!c->rows || events > shards_rows(c->pick) / c->rows || events * c->rows != shards_rows(c->pick))
+		die("'%s' has %llu rows, not %llu times %llu", o.pick, (unsigned long long)shards_rows(c->pick),
+		    (unsigned long long)events, (unsigned long long)c->rows);
+	if (o.resample_every && events < o.resample_events)
+		die("'%s' has rows for %llu resamplings; --resample-events asks for %llu", o.pick,
+		    (unsigned long long)events, (unsigned long long)o.resample_events);
+	check_gpt(r, c->pick, o.pick);
+	shards_id(c->pick, r->pick_id);
+}
+
+/* Without --pick rows are kept in memory, as they are stored. */
+static uint64_t rows_to_keep(void)
+{
+	return o.pick || !o.resample_every || !o.resample_events ? 0 : o.pick_rows;
+}
+
+static void open_input(struct run *r, char **paths, const struct gpt *g)
+{
+	const char *name = paths[0] && strcmp(paths[0], "-") ? paths[0] : "<stdin>";
+
+	r->feed = feed_open(paths, o.batch, o.steps, rows_to_keep());
+	struct shards *in = feed_shards(r->feed);
+	const size_t D = shards_cols(in), bytes = D * dtype_size(shards_dtype(in));
+
+	if (rows_to_keep() > o.c.memory / 2 / bytes)
+		die("-m %llu is too small for --pick-rows %llu; need at least %llu", (unsigned long long)o.c.memory,
+		    (unsigned long long)o.pick_rows, (unsigned long long)(2 * o.pick_rows * bytes));
+	if (g && 4 * g->c.n_embd != D)
+		die("'%s' has %zu activations, '%s' %zu", o.gpt, 4 * g->c.n_embd, name, D);
+	check_gpt(r, in, name);
+	feed_id(r->feed, r->input_id);
+	if (o.pick)
+		open_pick(r, D);
+}
+
+static char *metrics_path(void)
+{
+	const char *out = o.c.output;
+	const size_t n = strlen(out), m = strlen(".safetensors");
+
+	if (o.metrics)
+		return xstrdup(o.metrics);
+	if (!strcmp(out, "-"))
+		return NULL;
+	return xformat("%.*s.jsonl", (int)(n > m && !strcmp(out + n - m, ".safetensors") ? n - m : n), out);
+}
+
+static int run_train(char **paths, double lambda)
+{
+	struct run r = { .lambda = lambda, .plan = { o.resample_every, o.resample_events, RESAMPLE_HEAD },
+		.gpt_id = "none", .pick_id = "none", .init_id = "none" };
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	char *metrics = metrics_path();
+
+	if (o.gpt)
+		judge_open(&r.judge, gpt_open(be, o.gpt, EVAL_BATCH, r.gpt_id));
+	if (o.init) {
+		struct tensors *t = tensors_open(o.init);
+
+		tensors_id(t, r.init_id);
+		tensors_close(t);
+	}
+	open_input(&r, paths, r.judge.g);
+	struct recipe *p = recipe(&r);
+	const bool again = shards_seekable(feed_shards(r.feed)) && (!metrics || file_exists(metrics));
+
+	if (!again || !recipe_fresh(p, o.c.output))
+		make(&r, be, p, metrics);
+	judge_close(&r.judge);
+	chooser_close(&r.chooser);
+	feed_close(r.feed);
+	recipe_free(p);
+	buf_free(&r.metrics);
+	free(metrics);
+	return 0;
+}
+
+static int run_eval(void)
+{
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	struct judge j = { 0 };
+	struct buf b = { 0 };
+
+	judge_open(&j, gpt_open(be, o.gpt, EVAL_BATCH, (char[33]){ 0 }));
+	struct sae *s = sae_open(be, o.eval, EVAL_BATCH * j.val.T, NULL);
+
+	if (s->D != 4 * j.g->c.n_embd)
+		die("'%s' has %zu activations, '%s' %zu inputs", o.gpt, 4 * j.g->c.n_embd, o.eval, s->D);
+	const struct eval_result e = evaluate(&j, s);
+
+	add_eval(&b, &e, s->F);
+	printf("%s\n", b.p);
+	if (fflush(stdout))
+		die_errno("cannot write '<stdout>'");
+	buf_free(&b);
+	judge_close(&j);
+	sae_free(s);
+	return 0;
+}
+
+/* lambda of DESIGN's loss, from --l1 (units of the reproduction) or --l1-mean */
+static double parse_lambda(void)
+{
+	const char *word = o.l1_mean ? "--l1-mean" : "--l1", *text = o.l1_mean ? o.l1_mean : o.l1;
+	double v;
+
+	if (o.l1_mean && o.l1 != default_l1)
+		die_usage("--l1 and --l1-mean exclude each other");
+	if (!parse_double(text, &v) || v < 0)
+		die_usage("%s takes a number from 0 up, not '%s'", word, text);
+	return o.l1_mean ? v : L1_BATCH * v;
+}
+
+int main(int argc, char **argv)
+{
+	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
+	const double lambda = parse_lambda();
+
+	if (!o.gpt != !o.val || (o.eval && !o.gpt))
+		die_usage("%s is missing; an evaluation needs --gpt and --val", o.gpt ? "--val" : "--gpt");
+	if (o.eval && (o.init || paths[0]))
+		die_usage("--eval reads a checkpoint, and neither %s", o.init ? "--init" : paths[0]);
+	if (!o.log_every)
+		o.log_every = o.eval_every >= 10 ? o.eval_every / 10 : 1;
+	pool_start(o.c.threads);
+	return o.eval ? run_eval() : run_train(paths, lambda);
+}
