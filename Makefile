@@ -66,8 +66,8 @@ $(call knob,SEED,              1337 1337 1337,       seed of every random choice
 # SAN=address,undefined or SAN=thread builds a second set of tools beside the first.
 CC := gcc
 SAN ?=
-BIN := out/bin$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
 comma := ,
+BIN := out/bin$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
 WERROR ?=
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
