@@ -1,0 +1,271 @@
+#include "examples.h"
+
+#include <float.h>
+#include <string.h>
+
+#include "pool.h"
+#include "rng.h"
+
+enum { STRIPE = 128 };  /* features that one thread looks at together */
+
+static size_t per_feature(const struct top_shape *s)
+{
+	return s->K + s->I * s->M;
+}
+
+static size_t width(const struct top_shape *s)
+{
+	return 2 * s->R + 1;
+}
+
+struct examples *examples_new(const struct top_shape *s, uint64_t seed)
+{
+	struct examples *x = xcalloc(1, sizeof(*x));
+	const size_t E = per_feature(s), n = xmul(s->F, E);
+
+	x->s = *s;
+	x->seed = seed;
+	x->active = xcalloc(s->F, sizeof(*x->active));
+	x->max = xcalloc(s->F, sizeof(*x->max));
+	x->sum = xcalloc(s->F, sizeof(*x->sum));
+	x->hist = xcalloc(xmul(s->F, s->H), sizeof(*x->hist));
+	x->interval = xcalloc(xmul(s->F, s->I), sizeof(*x->interval));
+	x->centre = xcalloc(n, sizeof(*x->centre));
+	x->acts = xcalloc(xmul(n, width(s)), sizeof(*x->acts));
+	x->heaps = xcalloc(xmul(s->F, s->I + 1), sizeof(*x->heaps));
+	x->items = xcalloc(n, sizeof(*x->items));
+	x->bad = xcalloc(s->F, sizeof(*x->bad));
+	for (size_t k = 0; k < s->F; k++)
+		for (size_t h = 0; h <= s->I; h++)
+			x->heaps[k * (s->I + 1) + h] = (struct heap){
+				x->items + k * E + (h ? s->K + (h - 1) * s->M : 0), 0, h ? s->M : s->K };
+	return x;
+}
+
+void examples_free(struct examples *x)
+{
+	void *const parts[] = { x->active, x->max, x->sum, x->hist, x->interval, x->centre, x->acts,
+		x->heaps, x->items, x->bad, x };
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		free(parts[i]);
+}
+
+size_t examples_bin(double v, double max, size_t n)
+{
+	const double parts = (double)n;
+	size_t j = (size_t)(v * parts / max);
+
+	j = j < n ? j : n - 1;
+	while (j > 0 && v <= max * (double)j / parts)
+		j--;
+	while (j + 1 < n && v > max * (double)(j + 1) / parts)
+		j++;
+	return j;
+}
+
+/* ---- walking over what is active, a stripe of features at a time ---- */
+
+struct walk {
+	struct examples *x;
+	const float *f;         /* (rows,F) */
+	size_t rows, T;
+	uint64_t first;
+};
+
+typedef void visitor(const struct walk *w, size_t row, size_t k, float v);
+
+static inline void walk_stripe(const struct walk *w, size_t stripe, visitor *visit)
+{
+	const size_t F = w->x->s.F, from = stripe * STRIPE, to = from + STRIPE < F ? from + STRIPE : F;
+
+	for (size_t row = 0; row < w->rows; row++) {
+		const float *f = w->f + row * F;
+
+		for (size_t k = from; k < to; k++)
+			if (!(f[k] <= 0))       /* no number is looked at, too */
+				visit(w, row, k, f[k]);
+	}
+}
+
+static size_t stripes(const struct examples *x)
+{
+	return (x->s.F + STRIPE - 1) / STRIPE;
+}
+
+/* ---- first pass ---- */
+
+static inline void count(const struct walk *w, size_t row, size_t k, float v)
+{
+	struct examples *x = w->x;
+
+	x->active[k]++;
+	x->sum[k] += v;
+	if (v > x->max[k])
+		x->max[k] = v;
+	if (!(v <= FLT_MAX))
+		x->bad[k] = true;
+	(void)row;
+}
+
+static void scan_stripe(void *arg, size_t i)
+{
+	walk_stripe(arg, i, count);
+}
+
+void examples_scan(struct examples *x, const float *f, size_t rows)
+{
+	struct walk w = { x, f, rows, 1, 0 };
+
+	pool_for(stripes(x), scan_stripe, &w);
+	for (size_t k = 0; k < x->s.F; k++)
+		if (x->bad[k])
+			die("an activation of feature %zu is not finite", k);
+}
+
+/* ---- second pass ---- */
+
+/* The activations of feature k around a row; 0 outside of the row's context. */
+static void copy_window(const struct walk *w, size_t row, size_t k, float *out)
+{
+	const size_t R = w->x->s.R, t = row % w->T;
+
+	for (size_t i = 0; i <= 2 * R; i++)
+		out[i] = t + i < R || t + i >= w->T + R ? 0 : w->f[(row + i - R) * w->x->s.F + k];
+}
+
+/* Example slots of a heap are its own: those in use are the payloads of its items. */
+static void offer(const struct walk *w, size_t heap, size_t row, size_t k, double score)
+{
+	const struct top_shape *s = &w->x->s;
+	struct heap *h = &w->x->heaps[k * (s->I + 1) + heap];
+	const size_t base = (size_t)(h->item - w->x->items) - k * per_feature(s);
+	const uint64_t slot = h->n < h->cap ? base + h->n : h->cap ? h->item[0].payload : 0;
+
+	if (heap_push(h, score, w->first + row, slot))
+		copy_window(w, row, k, w->x->acts + (k * per_feature(s) + slot) * width(s));
+}
+
+static inline void place(const struct walk *w, size_t row, size_t k, float v)
+{
+	struct examples *x = w->x;
+	const struct top_shape *s = &x->s;
+	const size_t i = s->I - 1 - examples_bin(v, x->max[k], s->I);
+	const uint64_t h = rng_hash(x->seed, RNG_SAMPLE, k, w->first + row);
+
+	x->hist[k * s->H + examples_bin(v, x->max[k], s->H)]++;
+	x->interval[k * s->I + i]++;
+	offer(w, 0, row, k, v);
+	offer(w, 1 + i, row, k, -rng_uniform(h));
+}
+
+static void pick_stripe(void *arg, size_t i)
+{
+	walk_stripe(arg, i, place);
+}
+
+void examples_pick(struct examples *x, const float *f, size_t B, size_t T, uint64_t first)
+{
+	struct walk w = { x, f, B * T, T, first };
+
+	pool_for(stripes(x), pick_stripe, &w);
+}
+
+/* ---- final order ---- */
+
+static int by_strength(const void *a, const void *b)
+{
+	const struct heap_item *x = a, *y = b;
+
+	if (x->score != y->score)
+		return x->score < y->score ? 1 : -1;
+	return (x->tie > y->tie) - (x->tie < y->tie);
+}
+
+/* One feature: every heap's items, strongest first, and their windows in the same order. */
+static void finish_feature(void *arg, size_t k)
+{
+	struct examples *x = arg;
+	const struct top_shape *s = &x->s;
+	const size_t E = per_feature(s), W = width(s);
+	float *acts = x->acts + k * E * W, *old = xcalloc(E, W * sizeof(*old));
+	uint32_t *centre = x->centre + k * E;
+
+	memcpy(old, acts, E * W * sizeof(*old));
+	memset(acts, 0, E * W * sizeof(*acts));
+	memset(centre, 0xFF, E * sizeof(*centre));
+	for (size_t h = 0; h <= s->I; h++) {
+		struct heap *p = &x->heaps[k * (s->I + 1) + h];
+		const size_t base = (size_t)(p->item - x->items) - k * E;
+
+		for (size_t i = 0; i < p->n; i++)
+			p->item[i].score = old[p->item[i].payload * W + s->R];
+		qsort(p->item, p->n, sizeof(*p->item), by_strength);
+		for (size_t i = 0; i < p->n; i++) {
+			centre[base + i] = (uint32_t)p->item[i].tie;
+			memcpy(acts + (base + i) * W, old + p->item[i].payload * W, W * sizeof(*acts));
+			p->item[i].payload = base + i;
+		}
+	}
+	free(old);
+}
+
+void examples_finish(struct examples *x)
+{
+	pool_for(x->s.F, finish_feature, x);
+}
+
+/* ---- states ---- */
+
+struct part {
+	void *p;
+	size_t bytes;
+};
+
+enum { PARTS = 8 };
+static void list_parts(const struct examples *x, struct part parts[PARTS])
+{
+	const size_t F = x->s.F, n = F * per_feature(&x->s);
+	const struct part all[PARTS] = {
+		{ x->active, F * sizeof(*x->active) },
+		{ x->max, F * sizeof(*x->max) },
+		{ x->sum, F * sizeof(*x->sum) },
+		{ x->hist, F * x->s.H * sizeof(*x->hist) },
+		{ x->interval, F * x->s.I * sizeof(*x->interval) },
+		{ x->centre, n * sizeof(*x->centre) },
+		{ x->acts, n * width(&x->s) * sizeof(*x->acts) },
+		{ x->items, n * sizeof(*x->items) },
+	};
+
+	memcpy(parts, all, sizeof(all));
+}
+
+void examples_save(const struct examples *x, struct buf *st)
+{
+	struct part parts[PARTS];
+
+	list_parts(x, parts);
+	for (size_t i = 0; i < PARTS; i++)
+		buf_add(st, parts[i].p, parts[i].bytes);
+	for (size_t i = 0; i < x->s.F * (x->s.I + 1); i++) {
+		const uint64_t n = x->heaps[i].n;
+
+		buf_add(st, &n, sizeof(n));
+	}
+}
+
+void examples_load(struct examples *x, struct cursor *st)
+{
+	struct part parts[PARTS];
+	uint64_t n;
+
+	list_parts(x, parts);
+	for (size_t i = 0; i < PARTS; i++)
+		cursor_get(st, parts[i].p, parts[i].bytes);
+	for (size_t i = 0; i < x->s.F * (x->s.I + 1); i++) {
+		cursor_get(st, &n, sizeof(n));
+		if (n > x->heaps[i].cap)
+			die("damaged state");
+		x->heaps[i].n = n;
+	}
+}
