@@ -42,7 +42,7 @@ static void set_part(const struct golden *g, struct sae *s, const struct sae_par
 	free(x), free(y), free(name);
 }
 
-static void set(const struct golden *g, struct sae *s, const struct sae_params *p, const char *prefix)
+void golden_set_sae(const struct golden *g, struct sae *s, const struct sae_params *p, const char *prefix)
 {
 	for (size_t i = 0; i < 4; i++)
 		set_part(g, s, p, prefix, i);
@@ -175,7 +175,7 @@ void golden_sae_train(struct golden *g)
 	uint32_t *count = xcalloc(s->F, sizeof(*count));
 	struct curves c = curves_new(steps);
 
-	set(g, s, &s->p, "init.");
+	golden_set_sae(g, s, &s->p, "init.");
 	if (has(g, "grad0.encoder.weight"))
 		first_gradients(g, s, x, B, lambda);
 	for (size_t k = 0; k < steps; k++) {
@@ -239,9 +239,9 @@ void golden_sae_resample(struct golden *g)
 	struct sae *s = make(g, rows);
 
 	rows /= s->D;
-	set(g, s, &s->p, "before.");
-	set(g, s, &s->m, "before_m.");
-	set(g, s, &s->v, "before_v.");
+	golden_set_sae(g, s, &s->p, "before.");
+	golden_set_sae(g, s, &s->m, "before_m.");
+	golden_set_sae(g, s, &s->v, "before_v.");
 	s->t = (uint64_t)golden_num(g, "adam_step_before");
 	probs_compare(g, s, "probs", data, rows, tol_probs);
 	const double norm = apply(s, dead, picks, n, data), want = golden_num(g, "average_alive_encoder_norm");
@@ -296,7 +296,7 @@ void golden_sae_loop(struct golden *g)
 	bool *presumed = xcalloc(s->F, sizeof(*presumed));
 	struct curves c = curves_new(steps);
 
-	set(g, s, &s->p, "init.");
+	golden_set_sae(g, s, &s->p, "init.");
 	for (size_t k = 0; k < steps; k++) {
 		uint32_t *fired = xcalloc(s->F, sizeof(*fired));
 

@@ -46,6 +46,11 @@ int32_t *golden_ints(const struct golden *g, const char *name, size_t *n);      
 double golden_num(const struct golden *g, const char *key);
 double *golden_nums(const struct golden *g, const char *key, size_t *n);        /* nested arrays flattened */
 
+/* Weights, or the like, from tensors prefix + encoder.weight, … */
+void golden_set_sae(const struct golden *g, struct sae *s, const struct sae_params *p, const char *prefix);
+/* The models of fixture pipeline_model in the same folder, for max_batch contexts; caller frees both. */
+void golden_pipeline(const struct golden *g, size_t max_batch, struct gpt **gpt, struct sae **s);
+
 void golden_gpt_forward(struct golden *g);
 void golden_gpt_train(struct golden *g);
 void golden_sae_train(struct golden *g);
