@@ -231,7 +231,7 @@ static void out_flush(struct out *f)
 
 void out_write(struct out *f, const void *p, size_t bytes)
 {
-	if (bytes > BUFFER - f->n)
+	if (bytes > BUFFER - f->n || bytes > BUFFER / 2)
 		out_flush(f);
 	if (bytes > BUFFER / 2) {
 		write_full(f->fd, p, bytes, f->path ? f->path : "<stdout>");
