@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics.h"
+
 struct eval {
 	struct gpt *g;
 	struct sae *s;
@@ -174,4 +176,28 @@ void eval_histogram(const struct eval_result *r, size_t F, uint64_t bins[EVAL_BI
 
 		bins[place < 0 ? 0 : place >= EVAL_BINS ? EVAL_BINS - 1 : (size_t)place]++;
 	}
+}
+
+void eval_json(const struct eval_result *r, size_t F, struct buf *b)
+{
+	const struct { const char *key; double v; } reals[] = {
+		{ "l0", r->l0 }, { "l1", r->l1 }, { "mse", r->mse },
+		{ "explained_variance", r->explained_variance }, { "loss_clean", r->loss_clean },
+		{ "loss_spliced", r->loss_spliced }, { "loss_zero", r->loss_zero },
+		{ "loss_mean", r->loss_mean }, { "loss_recovered", r->loss_recovered },
+		{ "loss_recovered_mean", r->loss_recovered_mean },
+	};
+	uint64_t bins[EVAL_BINS];
+
+	buf_printf(b, "{\"tokens\": %llu, ", (unsigned long long)r->tokens);
+	for (size_t i = 0; i < ARRAY_LEN(reals); i++) {
+		metrics_number(b, reals[i].key, reals[i].v);
+		buf_printf(b, ", ");
+	}
+	buf_printf(b, "\"dead\": %zu, \"ultra_low\": %zu, \"high\": %zu, \"alive\": %zu, \"density_bins\": [",
+		   r->dead, r->ultra_low, r->high, r->alive);
+	eval_histogram(r, F, bins);
+	for (size_t i = 0; i < EVAL_BINS; i++)
+		buf_printf(b, "%s%llu", i ? ", " : "", (unsigned long long)bins[i]);
+	buf_printf(b, "], \"density_from\": %g, \"density_width\": %g}", EVAL_BIN_FROM, EVAL_BIN_WIDTH);
 }

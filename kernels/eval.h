@@ -39,6 +39,8 @@ enum { EVAL_BINS = 32 };
 #define EVAL_BIN_FROM (-8.0)
 #define EVAL_BIN_WIDTH 0.25
 void eval_histogram(const struct eval_result *r, size_t F, uint64_t bins[EVAL_BINS]);
+/* All of it as one JSON object: the fields' names, density_bins, density_from, density_width. */
+void eval_json(const struct eval_result *r, size_t F, struct buf *b);
 
 struct eval;
 struct eval *eval_new(struct gpt *g, struct sae *s, size_t max_batch, size_t T);        /* borrows g and s */

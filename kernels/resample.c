@@ -2,7 +2,9 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "heap.h"
 #include "rng.h"
 
 static bool never(const struct resample_plan *p)
@@ -97,4 +99,109 @@ double resample_apply(struct sae *s, const uint32_t *dead, size_t n, const float
 	}
 	free(unit);
 	return mean;
+}
+
+struct resampler {
+	struct sae *s;
+	struct resample_plan plan;
+	size_t block;           /* rows weighed at once */
+	uint8_t *presumed;      /* (F) */
+	uint32_t *fired, *dead; /* (F) */
+	float *x;               /* (block, D) */
+	float *err2, *l1;       /* (block) */
+	float *drawn;           /* (F, D) */
+	struct heap best;       /* the smallest keys, as negated scores */
+};
+
+struct resampler *resampler_new(struct sae *s, const struct resample_plan *p, size_t block)
+{
+	struct resampler *r = xcalloc(1, sizeof(*r));
+
+	r->s = s;
+	r->plan = *p;
+	r->block = block;
+	r->presumed = xcalloc(s->F, sizeof(*r->presumed));
+	r->fired = xcalloc(s->F, sizeof(*r->fired));
+	r->dead = xcalloc(s->F, sizeof(*r->dead));
+	r->x = xcalloc(xmul(block, s->D), sizeof(*r->x));
+	r->err2 = xcalloc(block, sizeof(*r->err2));
+	r->l1 = xcalloc(block, sizeof(*r->l1));
+	r->drawn = xcalloc(xmul(s->F, s->D), sizeof(*r->drawn));
+	r->best = heap_new(s->F);
+	return r;
+}
+
+void resampler_free(struct resampler *r)
+{
+	free(r->presumed);
+	free(r->fired);
+	free(r->dead);
+	free(r->x);
+	free(r->err2);
+	free(r->l1);
+	free(r->drawn);
+	heap_free(&r->best);
+	free(r);
+}
+
+uint8_t *resampler_presumed(struct resampler *r)
+{
+	return r->presumed;
+}
+
+void resampler_watch(struct resampler *r, uint64_t step)
+{
+	if (resample_starts(&r->plan, step))
+		memset(r->presumed, 1, r->s->F);
+	if (!resample_counts(&r->plan, step))
+		return;
+	sae_fired(r->s, r->fired);
+	for (size_t f = 0; f < r->s->F; f++)
+		r->presumed[f] &= r->fired[f] == 0;
+}
+
+size_t resampler_draw(struct resampler *r, const struct resample_rows *from, double a, double lambda,
+		      uint64_t seed, uint64_t event, size_t n, const float **drawn)
+{
+	const size_t D = r->s->D;
+
+	if (n > r->s->F)
+		BUG("%zu rows wanted of at most %zu", n, r->s->F);
+	r->best.n = 0;
+	r->best.cap = n;
+	for (uint64_t row = 0; row < from->n; row += r->block) {
+		const size_t block = from->n - row < r->block ? from->n - row : r->block;
+
+		from->read(from->arg, row, block, r->x);
+		sae_row_losses(r->s, r->x, block, r->err2, r->l1);
+		for (size_t i = 0; i < block; i++) {
+			const double w = resample_weight(a, lambda, (double)r->err2[i], (double)r->l1[i]);
+			const double key = resample_key(seed, event, row + i, w);
+			/* the place of the row that this one would push out */
+			const uint64_t place = r->best.n < n ? r->best.n : r->best.item[0].payload;
+
+			if (isfinite(key) && heap_push(&r->best, -key, row + i, place))
+				memcpy(r->drawn + place * D, r->x + i * D, D * sizeof(*r->x));
+		}
+	}
+	*drawn = r->drawn;
+	return r->best.n;
+}
+
+size_t resampler_change(struct resampler *r, const struct resample_rows *from, double a, double lambda,
+			uint64_t seed, uint64_t event, size_t *dead)
+{
+	const float *drawn;
+
+	*dead = 0;
+	for (size_t f = 0; f < r->s->F; f++)
+		if (r->presumed[f])
+			r->dead[(*dead)++] = (uint32_t)f;
+	memset(r->presumed, 0, r->s->F);
+	if (*dead == 0)
+		return 0;
+	const size_t n = resampler_draw(r, from, a, lambda, seed, event, *dead, &drawn);
+
+	resample_apply(r->s, r->dead, n, drawn);
+	return n;
 }

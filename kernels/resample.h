@@ -36,4 +36,33 @@ double resample_key(uint64_t seed, uint64_t event, uint64_t row, double weight);
  * moments of these rows and entries = 0; b_dec and t untouched.  Returns the mean alive norm. */
 double resample_apply(struct sae *s, const uint32_t *dead, size_t n, const float *rows);
 
+/*
+ * All of it for a training: who is presumed dead, and buffers made once.
+ *
+ *	struct resampler *r = resampler_new(sae, &plan, 2048);
+ *	for each step:
+ *		sae_step(…);
+ *		resampler_watch(r, step);
+ *		if ((event = resample_event(&plan, step)) >= 0)
+ *			n = resampler_change(r, &rows, 1.0 / D, lambda, seed, event, &dead);
+ */
+struct resample_rows {          /* what to draw from */
+	uint64_t n;
+	void (*read)(void *arg, uint64_t row, size_t n, float *x);      /* in order, blocks; x (n,D) */
+	void *arg;
+};
+struct resampler;
+struct resampler *resampler_new(struct sae *s, const struct resample_plan *p, size_t block);    /* borrows s */
+void resampler_free(struct resampler *r);
+void resampler_watch(struct resampler *r, uint64_t step);       /* after the step's update */
+uint8_t *resampler_presumed(struct resampler *r);       /* (F) 1: dead so far in this window; for states */
+/* Draws up to n rows without replacement; *drawn (n,D), until the next call.  Returns how many: fewer
+ * where fewer have a weight above 0. */
+size_t resampler_draw(struct resampler *r, const struct resample_rows *from, double a, double lambda,
+		      uint64_t seed, uint64_t event, size_t n, const float **drawn);
+/* The dead are given rows drawn, the first of them when rows are short; none is presumed dead any
+ * more.  Returns how many were changed. */
+size_t resampler_change(struct resampler *r, const struct resample_rows *from, double a, double lambda,
+			uint64_t seed, uint64_t event, size_t *dead);
+
 #endif

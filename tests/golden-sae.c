@@ -259,7 +259,7 @@ void golden_sae_resample(struct golden *g)
 }
 
 /* Event e of a loop: the dead set found against the recorded one, then the recorded picks. */
-static void loop_event(struct golden *g, struct sae *s, size_t e, const bool *presumed)
+static void loop_event(struct golden *g, struct sae *s, size_t e, const uint8_t *presumed)
 {
 	char name[64], data[64];
 	size_t n, rows, found = 0;
@@ -293,34 +293,28 @@ void golden_sae_loop(struct golden *g)
 		sums(g) ? RESAMPLE_JAN2024 : RESAMPLE_HEAD };
 	struct sae *s = make(g, 256);
 	float *x = train_data(g);
-	bool *presumed = xcalloc(s->F, sizeof(*presumed));
+	struct resampler *r = resampler_new(s, &plan, 64);
 	struct curves c = curves_new(steps);
 
 	golden_set_sae(g, s, &s->p, "init.");
 	for (size_t k = 0; k < steps; k++) {
-		uint32_t *fired = xcalloc(s->F, sizeof(*fired));
-
 		curves_set(&c, k, sae_step(s, x + k * B * s->D, B, lambda, golden_num(g, "lr")), scale);
 		if (k % (size_t)golden_num(g, "normalise_period") == 0)
 			sae_normalise(s);
-		sae_fired(s, fired);
-		for (size_t f = 0; f < s->F; f++) {
-			presumed[f] |= resample_starts(&plan, k);
-			presumed[f] &= !(resample_counts(&plan, k) && fired[f]);
-		}
-		free(fired);
+		resampler_watch(r, k);
 		const int64_t e = resample_event(&plan, k);
 		if (e >= 0 && e < 2) {
-			loop_event(g, s, (size_t)e, presumed);
-			memset(presumed, 0, s->F * sizeof(*presumed));
+			loop_event(g, s, (size_t)e, resampler_presumed(r));
+			memset(resampler_presumed(r), 0, s->F);
 		}
 	}
 	curves_compare(g, c, tol_sae_losses);
 	same(g, s, &s->p, "final.", tol_sae_loop);
 	same(g, s, &s->m, "final_m.", tol_moments);
 	same(g, s, &s->v, "final_v.", tol_moments);
+	resampler_free(r);
 	sae_free(s);
-	free(x), free(presumed);
+	free(x);
 }
 
 static bool steps_equal(json_t *want, const struct resample_plan *p, uint64_t steps, bool (*is)(const struct resample_plan *, uint64_t))

@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "eval.h"
 #include "feed.h"
-#include "heap.h"
+#include "metrics.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
@@ -64,14 +63,13 @@ static const struct opt opts[] = {
 	OPT_THREADS(&o.c), OPT_MEMORY(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
 };
 
-/* Beside the weights, the metrics and who is presumed dead: all that a run carries from step to step. */
+/* Beside weights, metrics and who is presumed dead: all that a run carries from step to step. */
 struct saved {
 	uint64_t step;          /* steps done */
 	struct sae_loss sum;    /* since the last line of metrics */
 	uint64_t n;             /* steps in it */
 	uint64_t resampled;     /* neurons since the last line */
 	struct eval_result eval;        /* the last; fired is not kept */
-	uint64_t metrics_bytes;
 };
 
 /* Evaluation on the first windows of the validation tokens. */
@@ -83,29 +81,17 @@ struct judge {
 	int32_t *idx, *targets; /* (EVAL_BATCH, T) */
 };
 
-/* Choosing rows for dead neurons. */
-struct chooser {
-	struct shards *pick;    /* NULL: rows kept from the input */
-	uint64_t rows;          /* of an event in pick */
-	float *x;               /* (batch, D) */
-	float *err2, *l1;       /* (batch) */
-	float *chosen;          /* (F, D) */
-	uint32_t *dead;         /* (F) */
-	struct heap best;       /* F smallest keys, as negated scores */
-};
-
 struct run {
 	struct sae *s;
 	struct feed *feed;
 	struct resample_plan plan;
 	struct judge judge;
-	struct chooser chooser;
+	struct resampler *resampler;
+	struct shards *pick;    /* NULL: rows kept from the input */
+	uint64_t picked;        /* rows of an event in it */
 	double lambda;
 	struct saved now;
-	uint8_t *presumed;      /* (F) dead so far in this window */
-	uint32_t *fired;        /* (F) */
-	struct buf metrics;     /* all lines so far: small, so that a state holds them whole */
-	struct out *metrics_out;
+	struct metrics *metrics;
 	char gpt_id[33], input_id[33], pick_id[33], init_id[33];
 };
 
@@ -163,36 +149,6 @@ static struct eval_result evaluate(struct judge *j, struct sae *s)
 	return r;
 }
 
-/* JSON knows no NaN. */
-static void add_number(struct buf *b, const char *key, double v)
-{
-	buf_printf(b, isfinite(v) ? "\"%s\": %.9g" : "\"%s\": null", key, v);
-}
-
-static void add_eval(struct buf *b, const struct eval_result *r, size_t F)
-{
-	const struct { const char *key; double v; } reals[] = {
-		{ "l0", r->l0 }, { "l1", r->l1 }, { "mse", r->mse },
-		{ "explained_variance", r->explained_variance }, { "loss_clean", r->loss_clean },
-		{ "loss_spliced", r->loss_spliced }, { "loss_zero", r->loss_zero },
-		{ "loss_mean", r->loss_mean }, { "loss_recovered", r->loss_recovered },
-		{ "loss_recovered_mean", r->loss_recovered_mean },
-	};
-	uint64_t bins[EVAL_BINS];
-
-	buf_printf(b, "{\"tokens\": %llu, ", (unsigned long long)r->tokens);
-	for (size_t i = 0; i < ARRAY_LEN(reals); i++) {
-		add_number(b, reals[i].key, reals[i].v);
-		buf_printf(b, ", ");
-	}
-	buf_printf(b, "\"dead\": %zu, \"ultra_low\": %zu, \"high\": %zu, \"alive\": %zu, \"density_bins\": [",
-		   r->dead, r->ultra_low, r->high, r->alive);
-	eval_histogram(r, F, bins);
-	for (size_t i = 0; i < EVAL_BINS; i++)
-		buf_printf(b, "%s%llu", i ? ", " : "", (unsigned long long)bins[i]);
-	buf_printf(b, "], \"density_from\": %g, \"density_width\": %g}", EVAL_BIN_FROM, EVAL_BIN_WIDTH);
-}
-
 /* ---- metrics ---- */
 
 static void show(const struct run *r, const struct eval_result *e)
@@ -208,136 +164,67 @@ static void show(const struct run *r, const struct eval_result *e)
 static void report(struct run *r, bool evaluated)
 {
 	struct saved *now = &r->now;
-	const size_t before = r->metrics.n;
 	const double n = (double)now->n;
 	const struct { const char *key; double v; } train[] = {
 		{ "loss", now->sum.loss / n }, { "mse", now->sum.mse / n }, { "l1", now->sum.l1 / n },
 		{ "l0", now->sum.l0 / n },
 	};
+	struct buf b = { 0 };
 
-	buf_printf(&r->metrics, "{\"step\": %llu, \"rows\": %llu, \"lr\": %.9g, \"lambda\": %.9g, \"train\": {",
+	buf_printf(&b, "{\"step\": %llu, \"rows\": %llu, \"lr\": %.9g, \"lambda\": %.9g, \"train\": {",
 		   (unsigned long long)now->step, (unsigned long long)(now->step * o.batch), o.lr, r->lambda);
 	for (size_t i = 0; i < ARRAY_LEN(train); i++) {
-		buf_printf(&r->metrics, "%s", i ? ", " : "");
-		add_number(&r->metrics, train[i].key, train[i].v);
+		buf_printf(&b, "%s", i ? ", " : "");
+		metrics_number(&b, train[i].key, train[i].v);
 	}
-	buf_printf(&r->metrics, "}, \"resampled\": %llu", (unsigned long long)now->resampled);
+	buf_printf(&b, "}, \"resampled\": %llu", (unsigned long long)now->resampled);
 	if (evaluated) {
 		now->eval = evaluate(&r->judge, r->s);
-		buf_printf(&r->metrics, ", \"eval\": ");
-		add_eval(&r->metrics, &now->eval, r->s->F);
+		buf_printf(&b, ", \"eval\": ");
+		eval_json(&now->eval, r->s->F, &b);
 		show(r, &now->eval);
 		now->eval.fired = NULL;
 	}
-	buf_printf(&r->metrics, "}\n");
-	if (r->metrics_out)
-		out_write(r->metrics_out, r->metrics.p + before, r->metrics.n - before);
+	buf_printf(&b, "}");
+	metrics_add(r->metrics, b.p);
+	buf_free(&b);
 	now->sum = (struct sae_loss){ 0 };
 	now->n = now->resampled = 0;
 }
 
 /* ---- resampling ---- */
 
-static void chooser_open(struct run *r)
+/* Rows of the event under way, from --pick or from those kept of the input. */
+static void pick_rows(void *arg, uint64_t row, size_t n, float *x)
 {
-	struct chooser *c = &r->chooser;
-	const size_t D = r->s->D, F = r->s->F;
+	struct run *r = arg;
 
-	c->x = xcalloc(xmul(o.batch, D), sizeof(*c->x));
-	c->err2 = xcalloc(o.batch, sizeof(*c->err2));
-	c->l1 = xcalloc(o.batch, sizeof(*c->l1));
-	c->chosen = xcalloc(xmul(F, D), sizeof(*c->chosen));
-	c->dead = xcalloc(F, sizeof(*c->dead));
-	c->best = heap_new(F);
-}
-
-static void chooser_close(struct chooser *c)
-{
-	if (c->pick)
-		shards_close(c->pick);
-	free(c->x);
-	free(c->err2);
-	free(c->l1);
-	free(c->chosen);
-	free(c->dead);
-	heap_free(&c->best);
-}
-
-/* n rows of the event, from the first on, into c->x. */
-static void event_rows(struct run *r, uint64_t row, size_t n)
-{
-	struct chooser *c = &r->chooser;
-
-	if (!c->pick) {
-		feed_kept(r->feed, row, n, c->x);
+	if (!r->pick) {
+		feed_kept(r->feed, row, n, x);
 		return;
 	}
 	for (size_t have = 0, got; have < n; have += got)
-		if (!(got = shards_read_f32(c->pick, c->x + have * r->s->D, n - have)))
+		if (!(got = shards_read_f32(r->pick, x + have * r->s->D, n - have)))
 			die("'%s' ends within its rows", o.pick);
 }
 
-/* Draws up to n rows of the event without replacement; they fill c->chosen.  How many were drawn. */
-static size_t draw(struct run *r, uint64_t event, size_t n)
-{
-	struct chooser *c = &r->chooser;
-	const size_t D = r->s->D;
-	const uint64_t rows = c->pick ? c->rows : feed_kept_rows(r->feed);
-
-	c->best.n = 0;
-	c->best.cap = n;
-	if (c->pick)
-		shards_seek(c->pick, event * rows);
-	for (uint64_t row = 0; row < rows; row += o.batch) {
-		const size_t block = rows - row < o.batch ? rows - row : o.batch;
-
-		event_rows(r, row, block);
-		sae_row_losses(r->s, c->x, block, c->err2, c->l1);
-		for (size_t i = 0; i < block; i++) {
-			const double w = resample_weight(1 / (double)D, r->lambda, (double)c->err2[i], (double)c->l1[i]);
-			const double key = resample_key(o.c.seed, event, row + i, w);
-			/* the place of the row that this one would push out */
-			const uint64_t place = c->best.n < n ? c->best.n : c->best.item[0].payload;
-
-			if (isfinite(key) && heap_push(&c->best, -key, row + i, place))
-				memcpy(c->chosen + place * D, c->x + i * D, D * sizeof(*c->x));
-		}
-	}
-	return c->best.n;
-}
-
-static void resample(struct run *r, uint64_t event)
-{
-	struct chooser *c = &r->chooser;
-	size_t dead = 0;
-
-	for (size_t f = 0; f < r->s->F; f++)
-		if (r->presumed[f])
-			c->dead[dead++] = (uint32_t)f;
-	memset(r->presumed, 0, r->s->F);
-	const size_t n = dead ? draw(r, event, dead) : 0;
-
-	if (n)
-		resample_apply(r->s, c->dead, n, c->chosen);
-	r->now.resampled += n;
-	prog_line("step %llu: %zu dead neurons of %zu, %zu resampled", (unsigned long long)r->now.step, dead,
-		  r->s->F, n);
-}
-
 /* The bookkeeping that follows step k. */
-static void watch_neurons(struct run *r, uint64_t k)
+static void resample(struct run *r, uint64_t k)
 {
 	const int64_t event = resample_event(&r->plan, k);
+	const struct resample_rows rows = { r->pick ? r->picked : feed_kept_rows(r->feed), pick_rows, r };
+	size_t dead;
 
-	if (resample_starts(&r->plan, k))
-		memset(r->presumed, 1, r->s->F);
-	if (resample_counts(&r->plan, k)) {
-		sae_fired(r->s, r->fired);
-		for (size_t f = 0; f < r->s->F; f++)
-			r->presumed[f] &= r->fired[f] == 0;
-	}
-	if (event >= 0)
-		resample(r, (uint64_t)event);
+	resampler_watch(r->resampler, k);
+	if (event < 0)
+		return;
+	if (r->pick)
+		shards_seek(r->pick, (uint64_t)event * r->picked);
+	const size_t n = resampler_change(r->resampler, &rows, 1 / (double)r->s->D, r->lambda, o.c.seed,
+					  (uint64_t)event, &dead);
+
+	r->now.resampled += n;
+	prog_line("step %llu: %zu dead of %zu, %zu resampled", (unsigned long long)r->now.step, dead, r->s->F, n);
 }
 
 /* ---- states ---- */
@@ -371,10 +258,9 @@ static void save(struct run *r, const struct recipe *p)
 {
 	struct buf st = { 0 };
 
-	r->now.metrics_bytes = r->metrics.n;
 	buf_add(&st, &r->now, sizeof(r->now));
-	buf_add(&st, r->metrics.p, r->metrics.n);
-	buf_add(&st, r->presumed, r->s->F);
+	metrics_save(r->metrics, &st);
+	buf_add(&st, resampler_presumed(r->resampler), r->s->F);
 	sae_save_state(r->s, &st);
 	state_save(o.c.output, p, &st);
 	buf_free(&st);
@@ -389,12 +275,8 @@ static bool resume(struct run *r, const struct recipe *p)
 	struct cursor c = { st.p, st.n };
 
 	cursor_get(&c, &r->now, sizeof(r->now));
-	if (r->now.metrics_bytes > c.left)
-		die("damaged state '%s.state'", o.c.output);
-	buf_add(&r->metrics, c.p, r->now.metrics_bytes);
-	c.p += r->now.metrics_bytes;
-	c.left -= r->now.metrics_bytes;
-	cursor_get(&c, r->presumed, r->s->F);
+	metrics_load(r->metrics, &c);
+	cursor_get(&c, resampler_presumed(r->resampler), r->s->F);
 	sae_load_state(r->s, &c);
 	buf_free(&st);
 	say("going on after step %llu", (unsigned long long)r->now.step);
@@ -418,7 +300,7 @@ static void step(struct run *r, const float *x)
 	now->sum.l1 += loss.l1;
 	now->sum.l0 += loss.l0;
 	now->n++;
-	watch_neurons(r, k);
+	resample(r, k);
 }
 
 static void train(struct run *r, const struct recipe *state, bool resumable)
@@ -487,14 +369,9 @@ static void store(struct run *r)
 
 static void finish(struct run *r, const struct recipe *p, bool resumable)
 {
-	if (resumable) { /* from here on the old stamp, if any, describes nothing */
-		char *stamp = xformat("%s.stamp", o.c.output);
-
-		unlink(stamp);
-		free(stamp);
-	}
-	if (r->metrics_out)
-		out_commit(r->metrics_out);
+	if (resumable)
+		recipe_unstamp(o.c.output);
+	metrics_commit(r->metrics);
 	store(r);
 	if (resumable) {
 		recipe_stamp(p, o.c.output);
@@ -515,7 +392,7 @@ static void init(struct run *r)
 }
 
 /* From --init, a state or the seed to the finished checkpoint. */
-static void make(struct run *r, const struct backend *be, const struct recipe *p, const char *metrics)
+static void make(struct run *r, const struct backend *be, const struct recipe *p)
 {
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	const size_t D = shards_cols(feed_shards(r->feed));
@@ -524,15 +401,10 @@ static void make(struct run *r, const struct backend *be, const struct recipe *p
 
 	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
 	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
-	r->presumed = xcalloc(o.features, 1);
-	r->fired = xcalloc(o.features, sizeof(*r->fired));
-	chooser_open(r);
+	r->resampler = resampler_new(r->s, &r->plan, o.batch);
 	if (!resumable || !resume(r, state))
 		init(r);
-	if (metrics) {
-		r->metrics_out = out_open(metrics, 0);
-		out_write(r->metrics_out, r->metrics.p, r->metrics.n);
-	}
+	metrics_start(r->metrics);
 	say("lambda %.9g for the mean over inputs and rows, %.9g where inputs are summed; --l1 %.9g", r->lambda,
 	    r->lambda * (double)D, r->lambda / L1_BATCH);
 	train(r, state, resumable);
@@ -540,9 +412,8 @@ static void make(struct run *r, const struct backend *be, const struct recipe *p
 	prog_finish(r->now.step * o.batch * D * dtype_size(shards_dtype(feed_shards(r->feed))),
 		    2 * o.features * D * sizeof(float));
 	recipe_free(state);
+	resampler_free(r->resampler);
 	sae_free(r->s);
-	free(r->presumed);
-	free(r->fired);
 }
 
 /* ---- inputs ---- */
@@ -559,24 +430,22 @@ static void check_gpt(const struct run *r, struct shards *s, const char *name)
 
 static void open_pick(struct run *r, size_t D)
 {
-	struct chooser *c = &r->chooser;
-
-	c->pick = shards_open((char *[]){ (char *)o.pick, NULL });
-	if (!shards_seekable(c->pick))
+	r->pick = shards_open((char *[]){ (char *)o.pick, NULL });
+	if (!shards_seekable(r->pick))
 		die_usage("--pick takes a file");
-	if (shards_cols(c->pick) != D)
-		die("'%s' has %zu columns, the input %zu", o.pick, shards_cols(c->pick), D);
-	const uint64_t events = meta_u64(shards_meta(c->pick), "events", o.pick);
+	if (shards_cols(r->pick) != D)
+		die("'%s' has %zu columns, the input %zu", o.pick, shards_cols(r->pick), D);
+	const uint64_t events = meta_u64(shards_meta(r->pick), "events", o.pick);
 
-	c->rows = meta_u64(shards_meta(c->pick), "pick", o.pick);
-	if (!c->rows || events > shards_rows(c->pick) / c->rows || events * c->rows != shards_rows(c->pick))
-		die("'%s' has %llu rows, not %llu times %llu", o.pick, (unsigned long long)shards_rows(c->pick),
-		    (unsigned long long)events, (unsigned long long)c->rows);
+	r->picked = meta_u64(shards_meta(r->pick), "pick", o.pick);
+	if (!r->picked || events > shards_rows(r->pick) / r->picked || events * r->picked != shards_rows(r->pick))
+		die("'%s' has %llu rows, not %llu times %llu", o.pick, (unsigned long long)shards_rows(r->pick),
+		    (unsigned long long)events, (unsigned long long)r->picked);
 	if (o.resample_every && events < o.resample_events)
 		die("'%s' has rows for %llu resamplings; --resample-events asks for %llu", o.pick,
 		    (unsigned long long)events, (unsigned long long)o.resample_events);
-	check_gpt(r, c->pick, o.pick);
-	shards_id(c->pick, r->pick_id);
+	check_gpt(r, r->pick, o.pick);
+	shards_id(r->pick, r->pick_id);
 }
 
 /* Without --pick rows are kept in memory, as they are stored. */
@@ -604,25 +473,13 @@ static void open_input(struct run *r, char **paths, const struct gpt *g)
 		open_pick(r, D);
 }
 
-static char *metrics_path(void)
-{
-	const char *out = o.c.output;
-	const size_t n = strlen(out), m = strlen(".safetensors");
-
-	if (o.metrics)
-		return xstrdup(o.metrics);
-	if (!strcmp(out, "-"))
-		return NULL;
-	return xformat("%.*s.jsonl", (int)(n > m && !strcmp(out + n - m, ".safetensors") ? n - m : n), out);
-}
-
 static int run_train(char **paths, double lambda)
 {
 	struct run r = { .lambda = lambda, .plan = { o.resample_every, o.resample_events, RESAMPLE_HEAD },
 		.gpt_id = "none", .pick_id = "none", .init_id = "none" };
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
-	char *metrics = metrics_path();
 
+	r.metrics = metrics_new(o.metrics, o.c.output);
 	if (o.gpt)
 		judge_open(&r.judge, gpt_open(be, o.gpt, EVAL_BATCH, r.gpt_id));
 	if (o.init) {
@@ -633,16 +490,17 @@ static int run_train(char **paths, double lambda)
 	}
 	open_input(&r, paths, r.judge.g);
 	struct recipe *p = recipe(&r);
+	const char *metrics = metrics_path(r.metrics);
 	const bool again = shards_seekable(feed_shards(r.feed)) && (!metrics || file_exists(metrics));
 
 	if (!again || !recipe_fresh(p, o.c.output))
-		make(&r, be, p, metrics);
+		make(&r, be, p);
 	judge_close(&r.judge);
-	chooser_close(&r.chooser);
+	if (r.pick)
+		shards_close(r.pick);
 	feed_close(r.feed);
 	recipe_free(p);
-	buf_free(&r.metrics);
-	free(metrics);
+	metrics_free(r.metrics);
 	return 0;
 }
 
@@ -659,7 +517,7 @@ static int run_eval(void)
 		die("'%s' has %zu activations, '%s' %zu inputs", o.gpt, 4 * j.g->c.n_embd, o.eval, s->D);
 	const struct eval_result e = evaluate(&j, s);
 
-	add_eval(&b, &e, s->F);
+	eval_json(&e, s->F, &b);
 	printf("%s\n", b.p);
 	if (fflush(stdout))
 		die_errno("cannot write '<stdout>'");
