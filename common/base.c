@@ -189,12 +189,15 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 
+	reserve(b, 64);
 	va_copy(again, ap);
-	const int n = vsnprintf(NULL, 0, fmt, again);
+	const size_t n = (size_t)vsnprintf(b->p + b->n, b->cap - b->n, fmt, again);
 	va_end(again);
-	reserve(b, (size_t)n);
-	vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
-	b->n += (size_t)n;
+	if (n >= b->cap - b->n) {       /* it did not fit: once more, now that its length is known */
+		reserve(b, n);
+		vsnprintf(b->p + b->n, n + 1, fmt, ap);
+	}
+	b->n += n;
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

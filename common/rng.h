@@ -39,7 +39,7 @@ static inline uint64_t rng_below(uint64_t h, uint64_t n)
 /* (0, 1): never 0, never 1 */
 static inline double rng_uniform(uint64_t h)
 {
-	return ((double)(h >> 11) + 0.5) * 0x1p-53;
+	return ((double)(h >> 12) + 0.5) * 0x1p-52;
 }
 
 /* Standard normal (Box and Muller) for element i of a tensor */
