@@ -165,6 +165,28 @@ void rows_to_meta(const struct rows *r, struct meta *m)
 	meta_add(m, "bin", "%llu/%llu", (unsigned long long)r->bin, (unsigned long long)r->bins);
 }
 
+static bool is_line_of(const char *line, const char *const *keys)
+{
+	for (; *keys; keys++)
+		if (!strncmp(line, *keys, strlen(*keys)) && line[strlen(*keys)] == ' ')
+			return true;
+	return false;
+}
+
+void rows_pass_meta(const struct meta *from, struct meta *to)
+{
+	static const char *const own[] = { "dtype", "cols", "rows-per-frame", "shard", "contexts", "samples",
+		"block", "windows", "window", "seed", "bin", NULL };
+	size_t n;
+
+	for (const char *line = from->text.p; line && *line; line += n) {
+		n = strcspn(line, "\n");
+		n += line[n] == '\n';
+		if (!is_line_of(line, own))
+			buf_add(&to->text, line, n);
+	}
+}
+
 static void bin_from_meta(struct rows *r, const struct meta *m, const char *name)
 {
 	char *bin = meta_get(m, "bin"), *slash = bin ? strchr(bin, '/') : NULL;

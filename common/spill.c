@@ -199,17 +199,11 @@ void spill_close(struct spill *s)
 {
 	if (s->log)
 		out_abandon(s->log);
+	else
+		drop_name(s->path);
 	free(s->path);
 	free(s->buffered);
 	free(s->count);
 	free(s->chunk);
 	free(s);
-}
-
-void spill_discard(const char *output, const char *dir)
-{
-	char *path = log_path(output, dir);
-
-	drop_name(path);
-	free(path);
 }

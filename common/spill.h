@@ -44,8 +44,6 @@ uint64_t spill_bytes(const struct spill *s);                    /* of the log */
 void spill_save(struct spill *s, struct buf *st);
 struct spill *spill_restore(const char *output, const char *dir, struct spill_shape shape,
 			    struct cursor *st);
-void spill_close(struct spill *s);
-/* Removes the log that a killed run left, for a run that needs none. */
-void spill_discard(const char *output, const char *dir);
+void spill_close(struct spill *s);      /* removes the log, even one that only a killed run left */
 
 #endif
