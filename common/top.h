@@ -27,14 +27,14 @@ enum { TOP_NO_TOKEN = 0xFFFF };
 	X(MEAN, "mean", DT_F32, 1, 1)                   /* mean f over active tokens; 0: dead */ \
 	X(HIST, "hist", DT_U32, 1, s->H)                /* active tokens in H equal bins of (0, max] */ \
 	X(INTERVAL, "interval", DT_U32, 1, s->I)        /* active tokens in each interval */ \
-	X(CENTRE, "centre", DT_U32, s->K + s->I * s->M, 1)      /* token number context·T + t, or TOP_NO_EXAMPLE */ \
+	X(CENTRE, "centre", DT_U32, s->K + s->I * s->M, 1)      /* token number c·T + t of context c read, or TOP_NO_EXAMPLE */ \
 	X(TOKENS, "tokens", DT_U16, s->K + s->I * s->M, 2 * s->R + 1) \
 	X(ACTS, "acts", DT_F32, s->K + s->I * s->M, 2 * s->R + 1)       /* f at each token of the window */ \
-	X(EFFECTS, "effects", DT_F32, s->K + s->I * s->M, 2 * s->R + 1) /* logit of the token after it, minus \
-									 * that logit with the feature ablated */ \
+	X(EFFECTS, "effects", DT_F32, s->K + s->I * s->M, 2 * s->R + 1) /* log-probability of the token after it, \
+									 * minus that with the feature ablated */ \
 	X(LOGIT_IDS, "logit_ids", DT_U16, 1, 2 * s->L)  /* L largest logit weights descending, L smallest ascending */ \
 	X(LOGITS, "logits", DT_F32, 1, 2 * s->L)        /* their values, minus the median over the vocabulary */ \
-	X(LOGIT_RANGE, "logit_range", DT_F32, 1, 2)     /* smallest and largest logit weight of real tokens */ \
+	X(LOGIT_RANGE, "logit_range", DT_F32, 1, 2)     /* smallest and largest of real tokens, minus the median */ \
 	X(LOGIT_HIST, "logit_hist", DT_U32, 1, s->H)    /* real tokens in H equal bins of that range */
 
 enum top_name {
