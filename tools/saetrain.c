@@ -74,8 +74,11 @@ struct saved {
 
 /* Evaluation on the first windows of the validation tokens. */
 struct judge {
-	struct gpt *g;
+	struct tensors *t;      /* the GPT's checkpoint; NULL: no evaluations */
+	struct gpt_config c;
+	char id[33];            /* of the checkpoint */
 	struct windows val;
+	struct gpt *g;
 	struct eval *e;         /* NULL: not yet used */
 	uint64_t windows;
 	int32_t *idx, *targets; /* (EVAL_BATCH, T) */
@@ -92,29 +95,46 @@ struct run {
 	double lambda;
 	struct saved now;
 	struct metrics *metrics;
-	char gpt_id[33], input_id[33], pick_id[33], init_id[33];
+	char input_id[33], pick_id[33], init_id[33];
 };
 
 /* ---- evaluation ---- */
 
-static void judge_open(struct judge *j, struct gpt *g)
+static void judge_open(struct judge *j)
 {
-	const size_t T = g->c.block_size;
-
-	j->g = g;
-	j->val = windows_open((char *[]){ (char *)o.val, NULL }, T, g->c.vocab_size, CACHE);
+	j->t = tensors_open(o.gpt);
+	j->c = gpt_config_from(j->t, o.gpt);
+	tensors_id(j->t, j->id);
+	j->val = windows_open((char *[]){ (char *)o.val, NULL }, j->c.block_size, j->c.vocab_size, CACHE);
 	j->windows = j->val.count < o.eval_contexts ? j->val.count : o.eval_contexts;
-	j->idx = xcalloc(EVAL_BATCH * T, sizeof(*j->idx));
-	j->targets = xcalloc(EVAL_BATCH * T, sizeof(*j->targets));
+}
+
+/* Rows that an evaluation puts through the autoencoder at once. */
+static size_t judge_rows(const struct judge *j)
+{
+	return j->t ? EVAL_BATCH * j->c.block_size : 0;
+}
+
+static void judge_start(struct judge *j, const struct backend *be)
+{
+	if (!j->t)
+		return;
+	j->g = gpt_new(be, &j->c, EVAL_BATCH, GPT_EVAL);
+	gpt_load(j->g, j->t);
+	j->idx = xcalloc(judge_rows(j), sizeof(*j->idx));
+	j->targets = xcalloc(judge_rows(j), sizeof(*j->targets));
 }
 
 static void judge_close(struct judge *j)
 {
+	if (!j->t)
+		return;
+	windows_close(&j->val);
+	tensors_close(j->t);
 	if (!j->g)
 		return;
 	if (j->e)
 		eval_free(j->e);
-	windows_close(&j->val);
 	gpt_free(j->g);
 	free(j->idx);
 	free(j->targets);
@@ -246,8 +266,8 @@ static struct recipe *recipe(const struct run *r)
 	recipe_add(p, "lr", "%.17g", o.lr);
 	recipe_add(p, "ultra_low", "%.17g", o.ultra_low);
 	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
-	recipe_add(p, "gpt", "%s", r->gpt_id);
-	recipe_add(p, "val", "%s", r->judge.g ? r->judge.val.id : "none");
+	recipe_add(p, "gpt", "%s", r->judge.id);
+	recipe_add(p, "val", "%s", r->judge.val.id);
 	recipe_add(p, "pick", "%s", r->pick_id);
 	recipe_add(p, "input", "%s", r->input_id);
 	recipe_add(p, "init", "%s", r->init_id);
@@ -315,7 +335,7 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 		const bool judged = r->now.step % o.eval_every == 0 || !x;
 
 		if (judged || r->now.step % o.log_every == 0)
-			report(r, judged && r->judge.g);
+			report(r, judged && r->judge.t);
 		if (resumable && (judged || r->now.step % o.save_every == 0))
 			save(r, state);
 		prog_step(o.batch);
@@ -355,13 +375,13 @@ static void store(struct run *r)
 	tensors_set(w, "lambda", "%.9g", r->lambda);
 	tensors_set(w, "lr", "%.9g", o.lr);
 	tensors_set(w, "ultra_low", "%.9g", o.ultra_low);
-	tensors_set(w, "gpt", "%s", r->gpt_id);
+	tensors_set(w, "gpt", "%s", r->judge.id);
 	tensors_set(w, "tokens", "%s", tokens ? tokens : "unknown");
-	tensors_set(w, "val", "%s", r->judge.g ? r->judge.val.id : "none");
+	tensors_set(w, "val", "%s", r->judge.val.id);
 	tensors_set(w, "pick", "%s", r->pick_id);
 	tensors_set(w, "input", "%s", r->input_id);
 	tensors_set(w, "init", "%s", r->init_id);
-	if (r->judge.g)
+	if (r->judge.t)
 		set_eval(w, &r->now.eval);
 	tensors_write(w, o.c.output);
 	free(tokens);
@@ -392,16 +412,18 @@ static void init(struct run *r)
 }
 
 /* From --init, a state or the seed to the finished checkpoint. */
-static void make(struct run *r, const struct backend *be, const struct recipe *p)
+static void make(struct run *r, const struct recipe *p)
 {
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	const size_t D = shards_cols(feed_shards(r->feed));
-	const size_t eval_rows = r->judge.g ? EVAL_BATCH * r->judge.val.T : 0;
+	const size_t eval_rows = judge_rows(&r->judge);
 	struct recipe *state = recipe(r);
 
 	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
 	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
 	r->resampler = resampler_new(r->s, &r->plan, o.batch);
+	judge_start(&r->judge, be);
 	if (!resumable || !resume(r, state))
 		init(r);
 	metrics_start(r->metrics);
@@ -418,13 +440,15 @@ static void make(struct run *r, const struct backend *be, const struct recipe *p
 
 /* ---- inputs ---- */
 
-/* The rows' own word on the GPT they come from must be the GPT given. */
-static void check_gpt(const struct run *r, struct shards *s, const char *name)
+/* The rows' own word on the GPT they come from must agree with --gpt, and stands in for it. */
+static void check_gpt(struct run *r, struct shards *s, const char *name)
 {
 	char *id = meta_get(shards_meta(s), "gpt");
 
-	if (o.gpt && id && strcmp(id, r->gpt_id))
-		die("%s was made with another GPT than '%s'", name, o.gpt);
+	if (id && strcmp(r->judge.id, "none") && strcmp(id, r->judge.id))
+		die("'%s' was made with another GPT than '%s'", name, o.gpt ? o.gpt : "the input");
+	if (id)
+		snprintf(r->judge.id, sizeof(r->judge.id), "%s", id);
 	free(id);
 }
 
@@ -454,7 +478,7 @@ static uint64_t rows_to_keep(void)
 	return o.pick || !o.resample_every || !o.resample_events ? 0 : o.pick_rows;
 }
 
-static void open_input(struct run *r, char **paths, const struct gpt *g)
+static void open_input(struct run *r, char **paths)
 {
 	const char *name = paths[0] && strcmp(paths[0], "-") ? paths[0] : "<stdin>";
 
@@ -465,8 +489,8 @@ static void open_input(struct run *r, char **paths, const struct gpt *g)
 	if (rows_to_keep() > o.c.memory / 2 / bytes)
 		die("-m %llu is too small for --pick-rows %llu; need at least %llu", (unsigned long long)o.c.memory,
 		    (unsigned long long)o.pick_rows, (unsigned long long)(2 * o.pick_rows * bytes));
-	if (g && 4 * g->c.n_embd != D)
-		die("'%s' has %zu activations, '%s' %zu", o.gpt, 4 * g->c.n_embd, name, D);
+	if (o.gpt && 4 * r->judge.c.n_embd != D)
+		die("'%s' has %zu activations, '%s' %zu", o.gpt, 4 * r->judge.c.n_embd, name, D);
 	check_gpt(r, in, name);
 	feed_id(r->feed, r->input_id);
 	if (o.pick)
@@ -476,25 +500,24 @@ static void open_input(struct run *r, char **paths, const struct gpt *g)
 static int run_train(char **paths, double lambda)
 {
 	struct run r = { .lambda = lambda, .plan = { o.resample_every, o.resample_events, RESAMPLE_HEAD },
-		.gpt_id = "none", .pick_id = "none", .init_id = "none" };
-	const struct backend *be = backend_open(o.c.device, o.c.precision);
+		.judge = { .id = "none", .val.id = "none" }, .pick_id = "none", .init_id = "none" };
 
 	r.metrics = metrics_new(o.metrics, o.c.output);
 	if (o.gpt)
-		judge_open(&r.judge, gpt_open(be, o.gpt, EVAL_BATCH, r.gpt_id));
+		judge_open(&r.judge);
 	if (o.init) {
 		struct tensors *t = tensors_open(o.init);
 
 		tensors_id(t, r.init_id);
 		tensors_close(t);
 	}
-	open_input(&r, paths, r.judge.g);
+	open_input(&r, paths);
 	struct recipe *p = recipe(&r);
 	const char *metrics = metrics_path(r.metrics);
 	const bool again = shards_seekable(feed_shards(r.feed)) && (!metrics || file_exists(metrics));
 
 	if (!again || !recipe_fresh(p, o.c.output))
-		make(&r, be, p);
+		make(&r, p);
 	judge_close(&r.judge);
 	if (r.pick)
 		shards_close(r.pick);
@@ -506,15 +529,16 @@ static int run_train(char **paths, double lambda)
 
 static int run_eval(void)
 {
-	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	struct judge j = { 0 };
 	struct buf b = { 0 };
 
-	judge_open(&j, gpt_open(be, o.gpt, EVAL_BATCH, (char[33]){ 0 }));
-	struct sae *s = sae_open(be, o.eval, EVAL_BATCH * j.val.T, NULL);
+	judge_open(&j);
+	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	struct sae *s = sae_open(be, o.eval, judge_rows(&j), NULL);
 
-	if (s->D != 4 * j.g->c.n_embd)
-		die("'%s' has %zu activations, '%s' %zu inputs", o.gpt, 4 * j.g->c.n_embd, o.eval, s->D);
+	if (s->D != 4 * j.c.n_embd)
+		die("'%s' has %zu activations, '%s' %zu inputs", o.gpt, 4 * j.c.n_embd, o.eval, s->D);
+	judge_start(&j, be);
 	const struct eval_result e = evaluate(&j, s);
 
 	eval_json(&e, s->F, &b);
