@@ -84,7 +84,7 @@ TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen sh
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
 KERNELS := $(basename $(sort $(wildcard kernels/*.c)))
 LIB := $(OBJ)/libfeaturemill.a
-tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.S)))
+tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.c tools/$1_*.S)))
 
 .PHONY: tools
 tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text
@@ -97,7 +97,7 @@ $(OBJ)/%.o: %.S | $(filter deps,$(MAKECMDGOALS))
 	@mkdir -p $(@D)
 	$(call run,AS,$@,$(CC) $(CPPFLAGS) -c -o $@ $<)
 $(OBJ)/common/vocab_data.o: data/gpt2.tiktoken data/unicode_classes.tsv
-$(OBJ)/tools/htmlgen_assets.o: tools/htmlgen.js tools/htmlgen.css
+$(OBJ)/tools/htmlgen_assets.o: $(wildcard tools/htmlgen*.js tools/htmlgen*.css tools/htmlgen*.html)
 .SECONDEXPANSION:
 $(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB)
 	@mkdir -p $(@D)

@@ -1,0 +1,64 @@
+#ifndef HTMLGEN_H
+#define HTMLGEN_H
+/*
+ * htmlgen: the site's data.  A page opened from a file cannot fetch, so data
+ * are scripts that the page adds when it needs them: data/NAME.js is
+ *
+ *	chunk("NAME", VALUE);
+ *
+ *	site    what was trained, figures, curves, density histogram (the first thing loaded)
+ *	vocab   text of all tokens, one string: a byte a character, tokens apart by U+0100
+ *	nI      active, max, mean of SITE_NUMBERS features from I·SITE_NUMBERS on, as base64 arrays
+ *	rI      top tokens, top logits, small histogram of SITE_ROWS features: a table's rows
+ *	fI      everything else of SITE_GROUP features
+ */
+#include <jansson.h>
+
+#include "top.h"
+
+enum {
+	SITE_GROUP = 16, SITE_ROWS = 1024, SITE_NUMBERS = 16384,
+	SITE_TOPS = 4,          /* tokens and logits shown in a table's row */
+	SITE_SPARK = 25         /* columns of its histogram */
+};
+
+/* topk's directory: index.json and the shards' ids, checked against each other. */
+struct top {
+	const char *dir;
+	struct top_shape s;
+	uint64_t tokens;        /* read to find the examples */
+	uint64_t vocab;
+	json_t *index;
+	char ids[TOP_N_FIELDS][33];
+};
+struct top top_read(const char *dir);   /* dies with one line on anything amiss */
+void top_release(struct top *t);
+
+/* Log10 density of features that fire, and how many there are of each kind. */
+enum { SITE_DENSITY_BINS = 80 };
+#define SITE_DENSITY_FROM (-8.0)
+#define SITE_DENSITY_WIDTH 0.1
+struct density {
+	uint64_t bins[SITE_DENSITY_BINS];
+	uint64_t dead, ultra_low, high;
+};
+/* Writes nI, rI and fI; features with 0 < density < cut are ultra-low. */
+struct density features_write(const char *site, const struct top *t, double cut);
+void vocab_write(const char *site);
+
+/* Metrics, JSON Lines: {"key": [values…]}, keys of nested objects joined by a dot; line count
+ * thinned to at most about `limit`, the last line and those that resampled kept. */
+json_t *metrics_columns(const char *path, size_t limit);
+json_t *metrics_last(const char *path); /* the last line */
+/* Final figures in a few lines on stdout; either path may be NULL. */
+void metrics_summary(const char *sae, const char *gpt);
+
+/* JavaScript text: bytes as characters U+0000 to U+00FF in quotes; a number (null when not finite). */
+void js_string(struct buf *b, const char *p, size_t bytes);
+void js_number(struct buf *b, double x);
+void js_base64(struct buf *b, const void *p, size_t bytes);     /* in quotes */
+void chunk_begin(struct buf *b, const char *name);
+void chunk_write(const char *site, const char *name, struct buf *b);    /* ends it, writes the file, clears b */
+void site_file(const char *site, const char *name, const void *p, size_t bytes);
+
+#endif

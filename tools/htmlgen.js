@@ -1,0 +1,242 @@
+"use strict";
+/* The site: chunks of data, elements, routes, keys.  Text enters the page through text nodes alone. */
+
+/* ---- data: scripts that call chunk(), added when needed ---- */
+const chunks = new Map();	/* name -> { promise, resolve } */
+
+function slot(name) {
+	if (!chunks.has(name)) {
+		const s = {};
+		s.promise = new Promise((resolve, reject) => Object.assign(s, { resolve, reject }));
+		chunks.set(name, s);
+	}
+	return chunks.get(name);
+}
+
+function chunk(name, value) {
+	slot(name).resolve(value);
+}
+
+const chunkUrl = (() => {
+	const make = (name) => {
+		if (!/^[a-z]+[0-9]*$/.test(name))
+			throw new Error("no chunk's name: " + name);
+		return "data/" + name + ".js";
+	};
+	return window.trustedTypes ? (policy => name => policy.createScriptURL(name))(
+		trustedTypes.createPolicy("site", { createScriptURL: make })) : make;
+})();
+
+function load(name) {
+	const s = slot(name);
+	if (!s.script) {
+		s.script = document.createElement("script");
+		s.script.src = chunkUrl(name);
+		s.script.onerror = () => s.reject(new Error(`cannot load data/${name}.js`));
+		document.head.append(s.script);
+	}
+	return s.promise;
+}
+
+function bytesOf(base64) {
+	const s = atob(base64), bytes = new Uint8Array(s.length);
+	for (let i = 0; i < s.length; i++)
+		bytes[i] = s.charCodeAt(i);
+	return bytes;
+}
+
+const arrayOf = (type, base64) => new type(bytesOf(base64).buffer);
+
+/* ---- elements ---- */
+function fill(node, attributes, children) {
+	for (const [key, value] of Object.entries(attributes || {})) {
+		if (typeof value == "function")
+			node.addEventListener(key, value);
+		else if (value === true)
+			node.setAttribute(key, "");
+		else if (value !== false && value != null)
+			node.setAttribute(key, value);
+	}
+	node.append(...children.flat(Infinity).filter(c => c != null && c !== false));
+	return node;
+}
+
+const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes, ...children) =>
+	fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+const $ = id => document.getElementById(id);
+
+/* ---- numbers for people ---- */
+const whole = n => n == null ? "–" : Math.round(n).toLocaleString("en");
+const minus = s => s.replace("-", "−");
+
+function short(x, digits = 3) {
+	if (x == null || !isFinite(x))
+		return "–";
+	if (x == 0)
+		return "0";
+	const a = Math.abs(x);
+	if (a >= 1e5 || a < 1e-3)
+		return minus(x.toExponential(Math.max(0, digits - 1)).replace("e+", "e"));
+	return minus(String(Number(x.toPrecision(digits))));
+}
+
+const signed = (x, digits) => (x > 0 ? "+" : "") + short(x, digits);
+const percent = (x, digits = 3) => x == null || !isFinite(x) ? "–" : short(100 * x, digits) + " %";
+const plural = (n, one) => `${whole(n)} ${one}${n == 1 ? "" : "s"}`;
+
+/* ---- what the site is about; filled by start() ---- */
+let site;
+
+function kindOf(density) {
+	return density == 0 ? "dead" : density < site.density.cut ? "ultra" : "high";
+}
+
+const kindName = { dead: "dead", ultra: "ultra-low density", high: "high density" };
+
+/* active, max, mean of all features, and what follows from them */
+const columns = (() => {
+	let promise;
+	return () => promise ||= (async () => {
+		const F = site.index.features, per = site.chunks.numbers;
+		const c = { active: new Uint32Array(F), max: new Float32Array(F), mean: new Float32Array(F), density: new Float64Array(F) };
+		await Promise.all(Array.from({ length: Math.ceil(F / per) }, async (_, i) => {
+			const part = await load("n" + i);
+			c.active.set(arrayOf(Uint32Array, part.active), i * per);
+			c.max.set(arrayOf(Float32Array, part.max), i * per);
+			c.mean.set(arrayOf(Float32Array, part.mean), i * per);
+		}));
+		c.density = Float64Array.from(c.active, n => n / site.index.tokens);
+		const order = Uint32Array.from(c.active.keys()).sort((a, b) => c.active[b] - c.active[a] || a - b);
+		c.rank = new Uint32Array(F);
+		order.forEach((f, i) => c.rank[f] = i + 1);
+		return c;
+	})();
+})();
+
+/* ---- routes: "", features?…, training, about, f=N ---- */
+const parts = { view: null, index: null, feature: null };
+
+function route() {
+	hideTip();
+	let hash = location.hash.slice(1);
+	try {
+		hash = decodeURIComponent(hash);
+	} catch (e) { /* a stray %: take it as it is */ }
+	const m = /^f=(\d+)$/.exec(hash);
+	if (parts.view == "index")
+		parts.scroll = window.scrollY;
+	$("trouble").hidden = true;
+	if (m && Number(m[1]) < site.index.features)
+		showFeature(Number(m[1])).catch(trouble);
+	else if (m)
+		trouble(new Error(`there is no feature ${m[1]}: they are 0 to ${site.index.features - 1}`));
+	else
+		showIndex(location.hash.slice(1)).catch(trouble);
+}
+
+function show(view, node) {
+	const changed = parts.view != view;
+	parts.view = view;
+	if ($("main").firstElementChild != node || $("main").childElementCount != 1)
+		$("main").replaceChildren(node);
+	return changed;
+}
+
+function go(hash) {
+	if (location.hash == "#" + hash)
+		route();
+	else
+		location.hash = hash;
+}
+
+function trouble(error) {
+	$("trouble").textContent = error.message;
+	$("trouble").hidden = false;
+	console.error(error);
+}
+
+/* ---- keys ---- */
+const keys = {
+	"/": () => { $("query").focus(); $("query").select(); },
+	"?": () => $("keys").showModal(),
+	i: () => go(parts.index ? parts.index.hash : ""),
+	r: () => go("f=" + Math.floor(Math.random() * site.index.features)),
+	ArrowLeft: () => stepFeature(-1),
+	ArrowRight: () => stepFeature(1),
+	k: () => stepList(-1),
+	j: () => stepList(1),
+};
+
+function onKey(event) {
+	const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+	if (event.key == "Escape") {
+		hideTip();
+		if (event.target.id == "query")
+			event.target.blur();
+	}
+	if (typing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || $("keys").open || !site)
+		return;
+	const act = keys[event.key];
+	if (act) {
+		event.preventDefault();
+		act();
+	}
+}
+
+function stepFeature(by) {
+	if (parts.view == "feature")
+		go("f=" + (parts.feature + by + site.index.features) % site.index.features);
+}
+
+/* The next feature of the table as it is filtered and sorted. */
+async function stepList(by) {
+	const list = await listed();
+	if (!list.length)
+		return;
+	const at = parts.view == "feature" ? list.indexOf(parts.feature) : -1;
+	go("f=" + list[at < 0 ? (by > 0 ? 0 : list.length - 1) : (at + by + list.length) % list.length]);
+}
+
+function onSearch(event) {
+	event.preventDefault();
+	const text = $("query").value;
+	if (/^\s*#?\d+\s*$/.test(text))
+		go("f=" + Number(text.replace(/[#\s]/g, "")));
+	else
+		go("features?" + new URLSearchParams({ q: text }));
+	$("query").blur();
+}
+
+function setTheme() {
+	const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+	const now = document.documentElement.dataset.theme || (dark ? "dark" : "light");
+	document.documentElement.dataset.theme = now == "dark" ? "light" : "dark";
+	try {
+		localStorage.setItem("theme", document.documentElement.dataset.theme);
+	} catch (e) { /* storage may be forbidden to files */ }
+}
+
+async function start() {
+	try {
+		const theme = localStorage.getItem("theme");
+		if (theme)
+			document.documentElement.dataset.theme = theme;
+	} catch (e) { /* as above */ }
+	try {
+		history.scrollRestoration = "manual";
+		site = await load("site");
+		document.addEventListener("keydown", onKey);
+		$("search").addEventListener("submit", onSearch);
+		$("help").addEventListener("click", keys["?"]);
+		$("theme").addEventListener("click", setTheme);
+		$("skip").addEventListener("click", () => $("main").focus());
+		window.addEventListener("hashchange", route);
+		route();
+	} catch (e) {
+		trouble(e);
+	}
+}
+
+document.addEventListener("DOMContentLoaded", start);
+

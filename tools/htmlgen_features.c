@@ -1,0 +1,330 @@
+/* Features as scripts: read a batch of each field, write its chunks side by side. */
+#include "htmlgen.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpe.h"
+#include "pool.h"
+#include "prog.h"
+
+/* Features at once: the rows chunk, and a bound on memory. */
+enum { BATCH = SITE_ROWS };
+_Static_assert(BATCH % SITE_GROUP == 0 && SITE_NUMBERS % BATCH == 0, "chunks must tile batches");
+
+struct batch {
+	const char *site;
+	const struct top *t;
+	struct shards *in[TOP_N_FIELDS];
+	void *data[TOP_N_FIELDS];       /* field's rows of features [first, first + n) */
+	size_t first, n;
+};
+
+#define U32(b, id) ((const uint32_t *)(b)->data[TOP_##id])
+#define U16(b, id) ((const uint16_t *)(b)->data[TOP_##id])
+#define F32(b, id) ((const float *)(b)->data[TOP_##id])
+
+static size_t examples(const struct top_shape *s)
+{
+	return s->K + s->I * s->M;
+}
+
+static void numbers_u32(struct buf *b, const uint32_t *v, size_t n)
+{
+	buf_add(b, "[", 1);
+	for (size_t i = 0; i < n; i++)
+		buf_printf(b, i ? ",%u" : "%u", v[i]);
+	buf_add(b, "]", 1);
+}
+
+static void numbers_f32(struct buf *b, const float *v, size_t n)
+{
+	buf_add(b, "[", 1);
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			buf_add(b, ",", 1);
+		js_number(b, (double)v[i]);
+	}
+	buf_add(b, "]", 1);
+}
+
+/* [centre, "tokens", [place, activation, effect, …]]: most places are 0 and left out; 0: no example. */
+static void example(struct buf *b, const struct batch *a, size_t e)
+{
+	const size_t W = 2 * a->t->s.R + 1;
+	const float *acts = F32(a, ACTS) + e * W, *effects = F32(a, EFFECTS) + e * W;
+	bool first = true;
+
+	if (U32(a, CENTRE)[e] == TOP_NO_EXAMPLE) {
+		buf_add(b, "0", 1);
+		return;
+	}
+	buf_printf(b, "[%u,", U32(a, CENTRE)[e]);
+	js_base64(b, U16(a, TOKENS) + e * W, W * sizeof(uint16_t));
+	buf_add(b, ",[", 2);
+	for (size_t w = 0; w < W; w++)
+		if (acts[w] != 0 || effects[w] != 0) {
+			buf_printf(b, first ? "%zu," : ",%zu,", w);
+			js_number(b, (double)acts[w]);
+			buf_add(b, ",", 1);
+			js_number(b, (double)effects[w]);
+			first = false;
+		}
+	buf_add(b, "]]", 2);
+}
+
+static void feature(struct buf *b, const struct batch *a, size_t i)
+{
+	const struct top_shape *s = &a->t->s;
+	const size_t E = examples(s);
+
+	buf_printf(b, "{\"hist\":");
+	numbers_u32(b, U32(a, HIST) + i * s->H, s->H);
+	buf_printf(b, ",\"interval\":");
+	numbers_u32(b, U32(a, INTERVAL) + i * s->I, s->I);
+	buf_printf(b, ",\"logitHist\":");
+	numbers_u32(b, U32(a, LOGIT_HIST) + i * s->H, s->H);
+	buf_printf(b, ",\"logitRange\":");
+	numbers_f32(b, F32(a, LOGIT_RANGE) + i * 2, 2);
+	buf_printf(b, ",\"logitIds\":");
+	js_base64(b, U16(a, LOGIT_IDS) + i * 2 * s->L, 2 * s->L * sizeof(uint16_t));
+	buf_printf(b, ",\"logits\":");
+	numbers_f32(b, F32(a, LOGITS) + i * 2 * s->L, 2 * s->L);
+	buf_printf(b, ",\"examples\":[");
+	for (size_t e = 0; e < E; e++) {
+		if (e)
+			buf_add(b, ",", 1);
+		example(b, a, i * E + e);
+	}
+	buf_add(b, "]}", 2);
+}
+
+static void write_group(void *arg, size_t g)
+{
+	const struct batch *a = arg;
+	const size_t from = g * SITE_GROUP, to = from + SITE_GROUP < a->n ? from + SITE_GROUP : a->n;
+	char *name = xformat("f%zu", (a->first + from) / SITE_GROUP);
+	struct buf b = { 0 };
+
+	chunk_begin(&b, name);
+	for (size_t i = from; i < to; i++) {
+		buf_add(&b, i == from ? "[\n" : ",\n", 2);
+		feature(&b, a, i);
+	}
+	buf_add(&b, "]", 1);
+	chunk_write(a->site, name, &b);
+	buf_free(&b);
+	free(name);
+}
+
+/* The tokens on which a feature is strongest: those of its top activations, the more frequent first. */
+static void top_tokens(const struct batch *a, size_t i, uint16_t out[SITE_TOPS])
+{
+	const struct top_shape *s = &a->t->s;
+	const size_t W = 2 * s->R + 1, e0 = i * examples(s);
+	uint16_t ids[64];
+	size_t count[64], n = 0;
+
+	for (size_t k = 0; k < s->K && k < 64 && U32(a, CENTRE)[e0 + k] != TOP_NO_EXAMPLE; k++) {
+		const uint16_t id = U16(a, TOKENS)[(e0 + k) * W + s->R];
+		size_t at = 0;
+
+		while (at < n && ids[at] != id)
+			at++;
+		if (at == n) {
+			ids[n] = id;
+			count[n++] = 0;
+		}
+		count[at]++;
+	}
+	for (size_t j = 0; j < SITE_TOPS; j++) {
+		size_t best = 0;
+
+		for (size_t at = 1; at < n; at++)
+			if (count[at] > count[best])
+				best = at;
+		out[j] = n && count[best] ? ids[best] : TOP_NO_TOKEN;
+		if (n)
+			count[best] = 0;
+	}
+}
+
+/* H bins in SITE_SPARK columns, heights on a log scale: 0 to 255. */
+static void spark(const uint32_t *hist, size_t H, uint8_t out[SITE_SPARK])
+{
+	double sum[SITE_SPARK] = { 0 }, most = 0;
+
+	for (size_t h = 0; h < H; h++)
+		sum[h * SITE_SPARK / H] += hist[h];
+	for (size_t c = 0; c < SITE_SPARK; c++)
+		most = sum[c] > most ? sum[c] : most;
+	for (size_t c = 0; c < SITE_SPARK; c++)
+		out[c] = most > 0 ? (uint8_t)lround(255 * log1p(sum[c]) / log1p(most)) : 0;
+}
+
+static void write_rows(const struct batch *a)
+{
+	const struct top_shape *s = &a->t->s;
+	char *name = xformat("r%zu", a->first / SITE_ROWS);
+	uint16_t *tokens = xcalloc(a->n * SITE_TOPS, sizeof(*tokens));
+	uint16_t *logits = xcalloc(a->n * SITE_TOPS, sizeof(*logits));
+	uint8_t *sparks = xcalloc(a->n, SITE_SPARK);
+	struct buf b = { 0 };
+
+	for (size_t i = 0; i < a->n; i++) {
+		top_tokens(a, i, tokens + i * SITE_TOPS);
+		for (size_t j = 0; j < SITE_TOPS; j++)
+			logits[i * SITE_TOPS + j] = j < s->L ? U16(a, LOGIT_IDS)[i * 2 * s->L + j] : TOP_NO_TOKEN;
+		spark(U32(a, HIST) + i * s->H, s->H, sparks + i * SITE_SPARK);
+	}
+	chunk_begin(&b, name);
+	buf_printf(&b, "{\"tokens\":");
+	js_base64(&b, tokens, a->n * SITE_TOPS * sizeof(*tokens));
+	buf_printf(&b, ",\"logits\":");
+	js_base64(&b, logits, a->n * SITE_TOPS * sizeof(*logits));
+	buf_printf(&b, ",\"spark\":");
+	js_base64(&b, sparks, a->n * SITE_SPARK);
+	buf_add(&b, "}", 1);
+	chunk_write(a->site, name, &b);
+	buf_free(&b);
+	free(tokens);
+	free(logits);
+	free(sparks);
+	free(name);
+}
+
+/* active, max and mean of SITE_NUMBERS features, gathered over batches */
+struct numbers {
+	struct buf active, max, mean;
+};
+
+static void write_numbers(const struct batch *a, struct numbers *v)
+{
+	struct buf b = { 0 };
+
+	buf_add(&v->active, U32(a, ACTIVE), a->n * sizeof(uint32_t));
+	buf_add(&v->max, F32(a, MAX), a->n * sizeof(float));
+	buf_add(&v->mean, F32(a, MEAN), a->n * sizeof(float));
+	if (v->active.n < SITE_NUMBERS * sizeof(uint32_t) && a->first + a->n < a->t->s.F)
+		return;
+	char *name = xformat("n%zu", a->first / SITE_NUMBERS);
+
+	chunk_begin(&b, name);
+	buf_printf(&b, "{\"active\":");
+	js_base64(&b, v->active.p, v->active.n);
+	buf_printf(&b, ",\"max\":");
+	js_base64(&b, v->max.p, v->max.n);
+	buf_printf(&b, ",\"mean\":");
+	js_base64(&b, v->mean.p, v->mean.n);
+	buf_add(&b, "}", 1);
+	chunk_write(a->site, name, &b);
+	buf_clear(&v->active);
+	buf_clear(&v->max);
+	buf_clear(&v->mean);
+	buf_free(&b);
+	free(name);
+}
+
+static void count(const struct batch *a, double cut, struct density *d)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		const double density = U32(a, ACTIVE)[i] / (double)a->t->tokens;
+
+		if (density <= 0) {
+			d->dead++;
+			continue;
+		}
+		const double bin = floor((log10(density) - SITE_DENSITY_FROM) / SITE_DENSITY_WIDTH);
+
+		d->bins[(size_t)fmin(fmax(bin, 0), SITE_DENSITY_BINS - 1)]++;
+		*(density < cut ? &d->ultra_low : &d->high) += 1;
+	}
+}
+
+static void open_batch(struct batch *a)
+{
+	for (int i = 0; i < TOP_N_FIELDS; i++) {
+		const struct top_field f = top_field(&a->t->s, (enum top_name)i);
+		char *path = top_path(a->t->dir, &f);
+
+		a->in[i] = shards_open((char *[]){ path, NULL });
+		a->data[i] = xcalloc(xmul(f.rows / a->t->s.F, BATCH), xmul(f.cols, dtype_size(f.dtype)));
+		free(path);
+	}
+}
+
+/* Reads the next features; at the end of a field also its end mark. */
+static void read_batch(struct batch *a)
+{
+	const size_t left = a->t->s.F - a->first;
+
+	a->n = left < BATCH ? left : BATCH;
+	for (int i = 0; i < TOP_N_FIELDS; i++) {
+		const struct top_field f = top_field(&a->t->s, (enum top_name)i);
+		const size_t want = f.rows / a->t->s.F * a->n, bytes = f.cols * dtype_size(f.dtype);
+		size_t got = 0, n;
+
+		while (got < want && (n = shards_read(a->in[i], (char *)a->data[i] + got * bytes, want - got)) > 0)
+			got += n;
+		char *more = xmalloc(bytes);
+
+		if (got < want || (a->n == left && shards_read(a->in[i], more, 1) > 0))
+			die("'%s': field '%s' has not the %zu rows that it says", a->t->dir, f.name, f.rows);
+		free(more);
+	}
+}
+
+static void close_batch(struct batch *a)
+{
+	for (int i = 0; i < TOP_N_FIELDS; i++) {
+		shards_close(a->in[i]);
+		free(a->data[i]);
+	}
+}
+
+struct density features_write(const char *site, const struct top *t, double cut)
+{
+	struct batch a = { .site = site, .t = t };
+	struct numbers v = { 0 };
+	struct density d = { 0 };
+
+	open_batch(&a);
+	prog_start("features", t->s.F);
+	for (; a.first < t->s.F; a.first += a.n) {
+		read_batch(&a);
+		count(&a, cut, &d);
+		pool_for((a.n + SITE_GROUP - 1) / SITE_GROUP, write_group, &a);
+		write_rows(&a);
+		write_numbers(&a, &v);
+		prog_step(a.n);
+	}
+	close_batch(&a);
+	buf_free(&v.active);
+	buf_free(&v.max);
+	buf_free(&v.mean);
+	return d;
+}
+
+void vocab_write(const char *site)
+{
+	const struct bpe *v = bpe_gpt2();
+	struct buf b = { 0 }, one = { 0 };
+
+	chunk_begin(&b, "vocab");
+	buf_add(&b, "\"", 1);
+	for (unsigned id = 0; id < BPE_TOKENS; id++) {
+		size_t bytes;
+		const char *p = bpe_token(v, id, &bytes);
+
+		buf_clear(&one);
+		js_string(&one, p, bytes);
+		if (id)
+			buf_add(&b, "\xc4\x80", 2);     /* U+0100 */
+		buf_add(&b, one.p + 1, one.n - 2);
+	}
+	buf_add(&b, "\"", 1);
+	chunk_write(site, "vocab", &b);
+	buf_free(&b);
+	buf_free(&one);
+}

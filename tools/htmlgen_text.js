@@ -1,0 +1,113 @@
+/* ---- text: bytes of tokens as whole characters, whatever is invisible made visible ---- */
+const NO_TOKEN = 0xFFFF, END_OF_TEXT = 50256;
+
+const vocab = (() => {
+	let promise;
+	return () => promise ||= load("vocab").then(text => text.split("\u0100"));
+})();
+
+/* Bytes of the character that begins at bytes[i], 0 when there is no whole one (RFC 3629). */
+function charLength(bytes, i) {
+	const b = bytes[i], n = b < 0x80 ? 1 : b < 0xC2 ? 0 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : b < 0xF5 ? 4 : 0;
+	const low = { 0xE0: 0xA0, 0xF0: 0x90 }[b] || 0x80, high = { 0xED: 0x9F, 0xF4: 0x8F }[b] || 0xBF;
+	for (let k = 1; k < n; k++)
+		if (!(bytes[i + k] >= (k == 1 ? low : 0x80) && bytes[i + k] <= (k == 1 ? high : 0xBF)))
+			return 0;
+	return n;
+}
+
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+const charNames = {
+	0xA0: "NBSP", 0xAD: "SHY", 0x61C: "ALM", 0x200B: "ZWSP", 0x200C: "ZWNJ", 0x200D: "ZWJ", 0x200E: "LRM", 0x200F: "RLM",
+	0x2028: "LS", 0x2029: "PS", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF", 0x202D: "LRO", 0x202E: "RLO",
+	0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xFEFF: "BOM", 0x85: "NEL",
+};
+const marks = { 9: "⇥", 10: "↵", 13: "␍", 127: "␡" };
+const unseen = /[\p{C}\p{Zl}\p{Zp}]|(?! )\s/u;
+
+/* A character as { kind, text }: text, mark (white space and controls), name (other invisible ones). */
+function seen(char) {
+	const code = char.codePointAt(0);
+	if (marks[code] || code < 32)
+		return { kind: "mark", text: marks[code] || String.fromCodePoint(0x2400 + code) };
+	if (unseen.test(char))
+		return { kind: "name", text: charNames[code] || "U+" + code.toString(16).toUpperCase().padStart(4, "0") };
+	return { kind: "text", text: char };
+}
+
+function addPiece(list, piece) {
+	const last = list[list.length - 1];
+	if (last && last.kind == piece.kind && (piece.kind == "text" || piece.kind == "bytes"))
+		last.text += (piece.kind == "bytes" ? " " : "") + piece.text;
+	else if (!(last && piece.kind == "rest" && last.kind == "rest"))
+		list.push(piece);
+}
+
+/*
+ * For each of consecutive tokens its pieces.  A character whose bytes lie in
+ * several tokens stands whole in the first ("whole"); the others have a
+ * "rest".  Bytes of no whole character are "bytes", in hex.
+ */
+function piecesOf(ids, words) {
+	const lists = ids.map(() => []), bytes = [], owner = [];
+	ids.forEach((id, t) => {
+		if (id == NO_TOKEN)
+			return;
+		if (id == END_OF_TEXT || words[id] == null) {
+			lists[t].push({ kind: "name", text: id == END_OF_TEXT ? "end of text" : "no token " + id });
+			bytes.push(-1);	/* keeps characters from running across */
+			owner.push(-1);
+			return;
+		}
+		for (let i = 0; i < words[id].length; i++) {
+			bytes.push(words[id].charCodeAt(i));
+			owner.push(t);
+		}
+	});
+	for (let i = 0, n; i < bytes.length; i += n || 1) {
+		n = bytes[i] < 0 ? 0 : charLength(bytes, i);
+		if (n) {
+			const piece = seen(utf8.decode(Uint8Array.from(bytes.slice(i, i + n))));
+			const across = owner[i] != owner[i + n - 1];
+			addPiece(lists[owner[i]], across && piece.kind == "text" ? { kind: "whole", text: piece.text } : piece);
+			for (let k = 1; across && k < n; k++)
+				if (owner[i + k] != owner[i])
+					addPiece(lists[owner[i + k]], { kind: "rest", text: "⋯" });
+		} else if (bytes[i] >= 0) {
+			addPiece(lists[owner[i]], { kind: "bytes", text: bytes[i].toString(16).toUpperCase().padStart(2, "0") });
+		}
+	}
+	return lists;
+}
+
+const pieceTitle = {
+	whole: "a character that goes on in the next token", rest: "the rest of the character before",
+	bytes: "bytes of a character that is not whole here",
+};
+
+function pieceNodes(list) {
+	return list.map(p => p.kind == "text" ? p.text : el("span", { class: "p-" + p.kind, title: pieceTitle[p.kind] }, p.text));
+}
+
+/* A token by itself: isolated, its spaces visible. */
+function tokenNode(id, words) {
+	if (id == NO_TOKEN)
+		return null;
+	const list = piecesOf([id], words)[0].flatMap(p => p.kind != "text" ? [p] :
+		p.text.split(/( )/).filter(s => s).map(s => s == " " ? { kind: "mark", text: "␣" } : { kind: "text", text: s }));
+	return el("bdi", { class: "token" }, pieceNodes(list));
+}
+
+/* Its text as plain characters, for searching and labels. */
+function tokenText(id, words) {
+	return piecesOf([id], words)[0].map(p => p.kind == "bytes" ? "" : p.text).join("");
+}
+
+const rtlChars = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC]/g, ltrChars = /[A-Za-z\u00C0-\u024F\u0370-\u058F\u0900-\u1FFF\u3040-\u9FFF\uAC00-\uD7A3]/g;
+
+/* The direction in which a line of tokens is read: that of most of its letters. */
+function direction(lists) {
+	const text = lists.flat().filter(p => p.kind == "text" || p.kind == "whole").map(p => p.text).join("");
+	return (text.match(rtlChars) || []).length > (text.match(ltrChars) || []).length ? "rtl" : "ltr";
+}
+

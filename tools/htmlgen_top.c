@@ -1,0 +1,84 @@
+/* topk's directory: what index.json says, and whether the shards agree. */
+#include "htmlgen.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *load(const char *path)
+{
+	struct buf text = { 0 };
+	json_error_t e;
+
+	read_file(path, &text, (size_t)16 << 20);
+	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &e);
+
+	if (!j)
+		die("cannot read '%s': line %d: %s", path, e.line, e.text);
+	if (!json_is_object(j))
+		die("cannot read '%s': not an object", path);
+	buf_free(&text);
+	return j;
+}
+
+static uint64_t number(const json_t *j, const char *key, double min, double max, const char *path)
+{
+	const json_t *v = json_object_get(j, key);
+
+	if (!json_is_integer(v))
+		die("'%s' has no number \"%s\"", path, key);
+	if ((double)json_integer_value(v) < min || (double)json_integer_value(v) > max)
+		die("'%s' has \"%s\": %lld; from %.0f to %.0f is possible", path, key,
+		    (long long)json_integer_value(v), min, max);
+	return (uint64_t)json_integer_value(v);
+}
+
+static void check_field(struct top *t, enum top_name which, const char *index_path)
+{
+	const struct top_field f = top_field(&t->s, which);
+	char *path = top_path(t->dir, &f);
+	const json_t *id = json_object_get(json_object_get(t->index, "fields"), f.name);
+	struct shard_info info;
+
+	shard_info(path, &info);
+	if (info.dtype != f.dtype || info.cols != f.cols || info.rows != f.rows || info.n != 1)
+		die("'%s' is shard %llu/%llu of %llu x %zu %s; '%s' says %zu x %zu %s", path,
+		    (unsigned long long)info.k, (unsigned long long)info.n, (unsigned long long)info.rows,
+		    info.cols, dtype_name(info.dtype), index_path, f.rows, f.cols, dtype_name(f.dtype));
+	if (json_is_string(id) && strcmp(json_string_value(id), info.id))
+		die("'%s' is not the one of '%s': its id is %s, not %s", path, index_path, info.id,
+		    json_string_value(id));
+	memcpy(t->ids[which], info.id, sizeof(t->ids[which]));
+	meta_free(&info.meta);
+	meta_free(&info.stats);
+	free(path);
+}
+
+struct top top_read(const char *dir)
+{
+	struct top t = { .dir = dir };
+	char *path = xformat("%s/index.json", dir);
+
+	t.index = load(path);
+	if (number(t.index, "format", 0, 1e9, path) != 1)
+		die("'%s' is of a format that this program does not know", path);
+	t.s = (struct top_shape){
+		.F = number(t.index, "features", 1, 1 << 28, path),
+		.K = number(t.index, "top_k", 1, 10000, path),
+		.I = number(t.index, "intervals", 0, 1000, path),
+		.M = number(t.index, "samples", 0, 10000, path),
+		.R = number(t.index, "radius", 0, 10000, path),
+		.H = number(t.index, "bins", 1, 10000, path),
+		.L = number(t.index, "logits", 0, 10000, path),
+	};
+	t.tokens = number(t.index, "tokens", 1, 1e18, path);
+	t.vocab = number(t.index, "vocab", 1, 65536, path);
+	for (int i = 0; i < TOP_N_FIELDS; i++)
+		check_field(&t, (enum top_name)i, path);
+	free(path);
+	return t;
+}
+
+void top_release(struct top *t)
+{
+	json_decref(t->index);
+}
