@@ -1,0 +1,77 @@
+#ifndef CPU_H
+#define CPU_H
+/*
+ * cpu: what the files of the cpu backend share.  Ops split their work into
+ * blocks whose sizes depend on shapes alone, run them through the pool, and
+ * add partial sums in block order.  Matrix products are oneDNN's (dnn.h);
+ * what happens to a row or a range of values is a kernel of cpu_kernels,
+ * written once in cpu_kernels.h and compiled for each instruction set.
+ */
+#include "backend.h"
+#include "base.h"
+#include "dnn.h"
+#include "pool.h"
+
+struct adamw {                  /* constants of a step */
+	float gscale, beta1, keep1, beta2, keep2, step, inv_root, eps, decay;   /* keep: 1 - beta; decay: 1 - lr wd */
+};
+
+struct cpu_kernels {
+	const char *name;
+	void (*gelu_fwd)(float *y, const float *x, size_t n);
+	void (*gelu_bwd)(float *dx, const float *dy, const float *x, size_t n);
+	/* rows of layernorm */
+	void (*layernorm_fwd)(float *y, float *mean, float *rstd, const float *x, const float *w,
+			      const float *b, size_t N, size_t C);
+	/* dx += ; dw, db (C) = sums over these rows */
+	void (*layernorm_bwd)(float *dx, float *dw, float *db, const float *dy, const float *x,
+			      const float *w, const float *mean, const float *rstd, size_t N, size_t C);
+	float (*dot)(const float *a, const float *b, size_t n);
+	void (*axpy)(float *y, float a, const float *x, size_t n);      /* y += a x */
+	void (*scale)(float *y, const float *x, float a, size_t n);     /* y = a x (y may be x) */
+	void (*sub)(float *y, const float *a, const float *b, size_t n);        /* y = a - b */
+	float (*highest)(const float *x, size_t n);
+	/* x = exp(a x - b); returns the sum */
+	float (*exp_sum)(float *x, float a, float b, size_t n);
+	/* ds = p (ds - delta) a */
+	void (*softmax_bwd)(float *ds, const float *p, float delta, float a, size_t n);
+	void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const struct adamw *k);
+	/* x (n) = f > 0 ? x + a : 0; returns nothing */
+	void (*relu_bwd)(float *x, const float *f, float a, size_t n);
+};
+
+extern const struct cpu_kernels cpu_kernels_plain, cpu_kernels_avx2, cpu_kernels_avx512;
+/* The kernels in use: the best that the processor has, or what cpu_use_isa took. */
+extern const struct cpu_kernels *cpu_k;
+/* For tests and measurements: "plain", "avx2" or "avx512"; false when the processor lacks it.
+ * oneDNN makes its own choice. */
+bool cpu_use_isa(const char *name);
+
+/* Scratch memory that a thread keeps and grows, 64-byte aligned, not cleared: of an op between its
+ * blocks, and of a block.  Valid until the same thread asks again. */
+float *cpu_op_scratch(size_t floats);
+float *cpu_block_scratch(size_t floats);
+
+static inline size_t cpu_blocks(size_t n, size_t size)
+{
+	return (n + size - 1) / size;
+}
+
+static inline size_t cpu_min(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* floats of a row that starts on a cache line */
+static inline size_t cpu_pad(size_t n)
+{
+	return (n + 15) / 16 * 16;
+}
+
+void cpu_linear(struct backend *b);
+void cpu_attention(struct backend *b);
+void cpu_head(struct backend *b);
+void cpu_sae(struct backend *b);
+void cpu_rows(struct backend *b);
+
+#endif

@@ -1,0 +1,278 @@
+/*
+ * cpu_kernels: bodies of struct cpu_kernels for the instruction set of the
+ * file that includes this once, and its table CPU_KERNELS.  ref.c has the
+ * plain twins of the ops they serve.
+ */
+#include "cpu.h"
+#include "cpu_vec.h"
+
+/* n values in vectors: BODY sees i and the lanes it may touch, `k` (LANES or fewer). */
+INLINE vec load_k(const float *p, size_t k)
+{
+	return k == LANES ? v_load(p) : v_load_n(p, k);
+}
+
+INLINE void store_k(float *p, vec a, size_t k)
+{
+	if (k == LANES)
+		v_store(p, a);
+	else
+		v_store_n(p, a, k);
+}
+
+INLINE size_t lanes_at(size_t i, size_t n)
+{
+	return n - i < LANES ? n - i : LANES;
+}
+
+/*
+ * Phi(-|x|) = exp(-x²/2) P(q) / (1 + 0.8 |x|), q = (|x| - 3.6) / (|x| + 3.6); P fitted at
+ * Chebyshev nodes over |x| <= 14.5, relative error 5e-9.  *density = exp(-x²/2).
+ */
+INLINE vec lower_tail(vec x, vec *density)
+{
+	static const float P[] = {
+		1.2877871951e-4f, 2.2412864714e-4f, -1.0132354341e-3f, -7.5670002100e-4f, 9.1141398862e-3f,
+		-2.0516446647e-2f, 1.6196503132e-2f, 2.8148724593e-2f, -1.1483786881e-1f, 4.0248860959e-1f,
+	};
+	const vec z = v_min(v_abs(x), v_set(14.5f)), h = z * z;
+	const vec low = v_fma(z, z, v_set(0) - h);      /* the square's rounding: exp would magnify it */
+	const vec e = v_exp(h * v_set(-0.5f));
+	const vec q = (z - v_set(3.6f)) / (z + v_set(3.6f));
+	vec p = v_set(P[0]);
+
+	for (size_t i = 1; i < sizeof(P) / sizeof(*P); i++)
+		p = v_fma(p, q, v_set(P[i]));
+	*density = v_fma(e, low * v_set(-0.5f), e);
+	return *density * p / v_fma(z, v_set(0.8f), v_set(1));
+}
+
+static void gelu_fwd(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+		const vec a = load_k(x + i, k);
+		vec density;
+		const vec tail = lower_tail(a, &density);
+
+		store_k(y + i, a * v_where_negative(a, tail, v_set(1) - tail), k);
+	}
+}
+
+static void gelu_bwd(float *dx, const float *dy, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+		const vec a = load_k(x + i, k);
+		vec density;
+		const vec tail = lower_tail(a, &density);
+		const vec cdf = v_where_negative(a, tail, v_set(1) - tail);
+
+		store_k(dx + i, load_k(dy + i, k) * v_fma(a * density, v_set(0.398942280f), cdf), k);
+	}
+}
+
+static float sum_of(const float *x, size_t n)
+{
+	vec s = v_set(0);
+
+	for (size_t i = 0; i < n; i += LANES)
+		s += load_k(x + i, lanes_at(i, n));
+	return v_sum(s);
+}
+
+/* Σ (x - m)²; lanes past the end count nothing */
+static float spread(const float *x, float m, size_t n)
+{
+	const vec mean = v_set(m);
+	const size_t whole = n / LANES * LANES;
+	vec s = v_set(0);
+	float tail = 0;
+
+	for (size_t i = 0; i < whole; i += LANES) {
+		const vec d = v_load(x + i) - mean;
+
+		s = v_fma(d, d, s);
+	}
+	for (size_t i = whole; i < n; i++)
+		tail += (x[i] - m) * (x[i] - m);
+	return v_sum(s) + tail;
+}
+
+static void layernorm_fwd(float *y, float *mean, float *rstd, const float *x, const float *w,
+			  const float *b, size_t N, size_t C)
+{
+	for (size_t n = 0; n < N; n++, x += C, y += C) {
+		const float m = sum_of(x, C) / (float)C;
+		const float r = 1 / sqrtf(spread(x, m, C) / (float)C + 1e-5f);
+
+		for (size_t i = 0; i < C; i += LANES) {
+			const size_t k = lanes_at(i, C);
+			const vec xn = (load_k(x + i, k) - v_set(m)) * v_set(r);
+
+			store_k(y + i, v_fma(xn, load_k(w + i, k), b ? load_k(b + i, k) : v_set(0)), k);
+		}
+		mean[n] = m;
+		rstd[n] = r;
+	}
+}
+
+/* dx += rstd (g - mean(g) - xn mean(g xn)), g = dy w, xn = (x - mean) rstd */
+static void layernorm_bwd_row(float *dx, float *dw, float *db, const float *dy, const float *x,
+			      const float *w, float mean, float rstd, size_t C)
+{
+	vec g_sum = v_set(0), gx_sum = v_set(0);
+
+	for (size_t i = 0; i < C; i += LANES) {
+		const size_t k = lanes_at(i, C);
+		const vec d = load_k(dy + i, k), g = d * load_k(w + i, k);
+		const vec xn = (load_k(x + i, k) - v_set(mean)) * v_set(rstd);
+
+		g_sum += g;
+		gx_sum = v_fma(g, xn, gx_sum);
+		store_k(dw + i, v_fma(d, xn, load_k(dw + i, k)), k);
+		store_k(db + i, d + load_k(db + i, k), k);
+	}
+	const vec g_mean = v_set(v_sum(g_sum) / (float)C), gx_mean = v_set(v_sum(gx_sum) / (float)C);
+
+	for (size_t i = 0; i < C; i += LANES) {
+		const size_t k = lanes_at(i, C);
+		const vec g = load_k(dy + i, k) * load_k(w + i, k);
+		const vec xn = (load_k(x + i, k) - v_set(mean)) * v_set(rstd);
+
+		store_k(dx + i, v_fma(g - g_mean - xn * gx_mean, v_set(rstd), load_k(dx + i, k)), k);
+	}
+}
+
+static void layernorm_bwd(float *dx, float *dw, float *db, const float *dy, const float *x,
+			  const float *w, const float *mean, const float *rstd, size_t N, size_t C)
+{
+	memset(dw, 0, C * sizeof(*dw));
+	memset(db, 0, C * sizeof(*db));
+	for (size_t n = 0; n < N; n++)
+		layernorm_bwd_row(dx + n * C, dw, db, dy + n * C, x + n * C, w, mean[n], rstd[n], C);
+}
+
+static float dot(const float *a, const float *b, size_t n)
+{
+	const size_t step = 4 * LANES, whole = n / step * step;
+	vec s[4] = { v_set(0), v_set(0), v_set(0), v_set(0) };
+
+	for (size_t i = 0; i < whole; i += step)
+		for (size_t j = 0; j < 4; j++)
+			s[j] = v_fma(v_load(a + i + j * LANES), v_load(b + i + j * LANES), s[j]);
+	for (size_t i = whole; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		s[0] = v_fma(load_k(a + i, k), load_k(b + i, k), s[0]);
+	}
+	return v_sum((s[0] + s[1]) + (s[2] + s[3]));
+}
+
+static void axpy(float *y, float a, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		store_k(y + i, v_fma(v_set(a), load_k(x + i, k), load_k(y + i, k)), k);
+	}
+}
+
+static void scale(float *y, const float *x, float a, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		store_k(y + i, v_set(a) * load_k(x + i, k), k);
+	}
+}
+
+static void sub(float *y, const float *a, const float *b, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		store_k(y + i, load_k(a + i, k) - load_k(b + i, k), k);
+	}
+}
+
+static float highest(const float *x, size_t n)
+{
+	const size_t whole = n / LANES * LANES;
+	vec m = v_set(-INFINITY);
+	float tail = -INFINITY;
+
+	for (size_t i = 0; i < whole; i += LANES)
+		m = v_max(m, v_load(x + i));
+	for (size_t i = whole; i < n; i++)
+		tail = x[i] > tail ? x[i] : tail;
+	const float h = v_highest(m);
+
+	return h > tail ? h : tail;
+}
+
+static float exp_sum(float *x, float a, float b, size_t n)
+{
+	const vec va = v_set(a), vb = v_set(-b);
+	const size_t whole = n / LANES * LANES;
+	vec s = v_set(0);
+	float tail = 0;
+
+	for (size_t i = 0; i < whole; i += LANES) {
+		const vec e = v_exp(v_fma(va, v_load(x + i), vb));
+
+		v_store(x + i, e);
+		s += e;
+	}
+	if (whole < n) {
+		float e[LANES];
+
+		v_store(e, v_exp(v_fma(va, v_load_n(x + whole, n - whole), vb)));
+		for (size_t i = whole; i < n; i++)
+			tail += x[i] = e[i - whole];
+	}
+	return v_sum(s) + tail;
+}
+
+static void softmax_bwd(float *ds, const float *p, float delta, float a, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		store_k(ds + i, load_k(p + i, k) * (load_k(ds + i, k) - v_set(delta)) * v_set(a), k);
+	}
+}
+
+static void adamw(float *p, const float *g, float *m, float *v, size_t n, const struct adamw *c)
+{
+	const vec b1 = v_set(c->beta1), c1 = v_set(c->keep1), b2 = v_set(c->beta2), c2 = v_set(c->keep2);
+
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+		const vec gi = load_k(g + i, k) * v_set(c->gscale);
+		const vec mi = v_fma(b1, load_k(m + i, k), c1 * gi);
+		const vec vi = v_fma(b2, load_k(v + i, k), c2 * gi * gi);
+		const vec denominator = v_fma(v_sqrt(vi), v_set(c->inv_root), v_set(c->eps));
+
+		store_k(m + i, mi, k);
+		store_k(v + i, vi, k);
+		store_k(p + i, load_k(p + i, k) * v_set(c->decay) - v_set(c->step) * mi / denominator, k);
+	}
+}
+
+static void relu_bwd(float *x, const float *f, float a, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		store_k(x + i, v_where_positive(load_k(f + i, k), load_k(x + i, k) + v_set(a)), k);
+	}
+}
+
+const struct cpu_kernels CPU_KERNELS = {
+	.name = CPU_KERNELS_NAME,
+	.gelu_fwd = gelu_fwd, .gelu_bwd = gelu_bwd,
+	.layernorm_fwd = layernorm_fwd, .layernorm_bwd = layernorm_bwd,
+	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, .highest = highest,
+	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd,
+};

@@ -1,0 +1,144 @@
+#ifndef CPU_VEC_H
+#define CPU_VEC_H
+/*
+ * cpu_vec: a vector of LANES floats in the instruction set that the file is
+ * compiled for, so that a kernel is written once and compiled for each.
+ * + - * / are the compiler's; the rest has a name:
+ *
+ *	vec y = v_fma(v_set(a), v_load(x), v_load(y));          a x + y
+ *
+ * *_n take the first n < LANES lanes; the others load as 0, are not stored.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+
+#include <immintrin.h>
+
+enum { LANES = 16 };
+typedef __m512 vec;
+
+INLINE vec v_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void v_store(float *p, vec a) { _mm512_storeu_ps(p, a); }
+INLINE __mmask16 v_first(size_t n) { return (__mmask16)((1u << n) - 1); }
+INLINE vec v_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+INLINE void v_store_n(float *p, vec a, size_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+INLINE vec v_set(float a) { return _mm512_set1_ps(a); }
+INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+INLINE vec v_sqrt(vec a) { return _mm512_sqrt_ps(a); }
+INLINE vec v_abs(vec a) { return _mm512_abs_ps(a); }
+/* x < 0 ? a : b */
+INLINE vec v_where_negative(vec x, vec a, vec b)
+{
+	return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a);
+}
+/* x > 0 ? a : 0 */
+INLINE vec v_where_positive(vec x, vec a)
+{
+	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a);
+}
+/* a 2^n for the integer n in the low bits of m, as v_exp makes it */
+INLINE vec v_scale(vec a, vec m)
+{
+	return (vec)_mm512_add_epi32((__m512i)a, _mm512_slli_epi32((__m512i)m, 23));
+}
+INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
+INLINE float v_highest(vec a) { return _mm512_reduce_max_ps(a); }
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+#include <immintrin.h>
+
+enum { LANES = 8 };
+typedef __m256 vec;
+
+INLINE vec v_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE void v_store(float *p, vec a) { _mm256_storeu_ps(p, a); }
+INLINE __m256i v_first(size_t n)
+{
+	static const int32_t ones[2 * LANES] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+
+	return _mm256_loadu_si256((const __m256i_u *)(ones + LANES - n));
+}
+INLINE vec v_load_n(const float *p, size_t n) { return _mm256_maskload_ps(p, v_first(n)); }
+INLINE void v_store_n(float *p, vec a, size_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
+INLINE vec v_set(float a) { return _mm256_set1_ps(a); }
+INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+INLINE vec v_sqrt(vec a) { return _mm256_sqrt_ps(a); }
+INLINE vec v_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+INLINE vec v_where_negative(vec x, vec a, vec b) { return _mm256_blendv_ps(b, a, x); }
+INLINE vec v_where_positive(vec x, vec a)
+{
+	return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), a);
+}
+INLINE vec v_scale(vec a, vec m)
+{
+	return (vec)_mm256_add_epi32((__m256i)a, _mm256_slli_epi32((__m256i)m, 23));
+}
+INLINE float v_sum(vec a)
+{
+	__m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+INLINE float v_highest(vec a)
+{
+	__m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+	s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+	return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+#else
+
+enum { LANES = 4 };
+typedef float vec __attribute__((vector_size(16)));
+typedef int32_t vec_int __attribute__((vector_size(16)));
+
+INLINE vec v_load(const float *p) { vec a; memcpy(&a, p, sizeof(a)); return a; }
+INLINE void v_store(float *p, vec a) { memcpy(p, &a, sizeof(a)); }
+INLINE vec v_load_n(const float *p, size_t n) { vec a = { 0 }; memcpy(&a, p, n * sizeof(*p)); return a; }
+INLINE void v_store_n(float *p, vec a, size_t n) { memcpy(p, &a, n * sizeof(*p)); }
+INLINE vec v_set(float a) { return (vec){ a, a, a, a }; }
+INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+INLINE vec v_pick(vec_int m, vec a, vec b) { return (vec)((m & (vec_int)a) | (~m & (vec_int)b)); }
+INLINE vec v_max(vec a, vec b) { return v_pick((vec_int)(a > b), a, b); }
+INLINE vec v_min(vec a, vec b) { return v_pick((vec_int)(a < b), a, b); }
+INLINE vec v_sqrt(vec a) { return (vec){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), sqrtf(a[3]) }; }
+INLINE vec v_abs(vec a) { return (vec)((vec_int)a & INT32_MAX); }
+INLINE vec v_where_negative(vec x, vec a, vec b) { return v_pick((vec_int)x >> 31, a, b); }
+INLINE vec v_where_positive(vec x, vec a) { return (vec)((vec_int)(x > 0) & (vec_int)a); }
+INLINE vec v_scale(vec a, vec m) { return (vec)((vec_int)a + ((vec_int)m << 23)); }
+INLINE float v_sum(vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+INLINE float v_highest(vec a) { return fmaxf(fmaxf(a[0], a[2]), fmaxf(a[1], a[3])); }
+
+#endif
+
+/* e^x to about an ulp for x in [-87, 88], clamped outside (Moshier, Cephes expf) */
+INLINE vec v_exp(vec x)
+{
+	x = v_min(v_set(88.0f), v_max(v_set(-87.0f), x));         /* in this order a NaN stays */
+	const vec shift = v_set(12582912.0f);           /* 1.5·2^23: leaves n in the low bits */
+	const vec m = v_fma(x, v_set(1.44269504f), shift), n = m - shift;
+	const vec r = v_fma(n, v_set(2.12194440e-4f), v_fma(n, v_set(-0.693359375f), x));
+	vec p = v_set(1.9875691500e-4f);
+
+	p = v_fma(p, r, v_set(1.3981999507e-3f));
+	p = v_fma(p, r, v_set(8.3334519073e-3f));
+	p = v_fma(p, r, v_set(4.1665795894e-2f));
+	p = v_fma(p, r, v_set(1.6666665459e-1f));
+	p = v_fma(p, r, v_set(5.0000001201e-1f));
+	return v_scale(v_fma(p * r, r, r) + v_set(1), m);
+}
+
+#endif
