@@ -1,0 +1,458 @@
+/*
+ * ops: every op of the backend table against ref over awkward shapes, on every
+ * instruction set that this machine has; and the same bytes on one thread and
+ * on two.  A case fills its inputs from rng_hash, so each backend sees the same.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend.h"
+#include "check.h"
+#include "cpu.h"
+#include "rng.h"
+
+enum { ARRAYS = 16, THREADS = 2 };
+
+/* One execution of a case: its arrays in backend memory, and what came out. */
+struct run {
+	const struct backend *be;
+	const char *name;               /* the op, set by the case */
+	void *memory[ARRAYS];
+	size_t arrays;
+	struct output {
+		const char *name;
+		void *device, *host;
+		size_t n, size;         /* values, bytes of each */
+		double tolerance;       /* ‖d‖ <= tolerance (‖ref‖ + floor) */
+		double floor;           /* size of what cancels, where something does */
+	} out[ARRAYS];
+	size_t outs;
+};
+
+struct shape {
+	size_t B, T, C, NH, V, N, D, F;
+	double at;                      /* case's own: logit scale, bias that sets the density */
+};
+
+typedef void (*op_case)(struct run *r, const struct shape *s);
+
+static const double tight = 3e-6;
+
+/* ---- arrays ---- */
+
+static void *put(struct run *r, const void *host, size_t bytes)
+{
+	void *p = r->be->alloc(bytes ? bytes : 1);
+
+	if (r->arrays == ARRAYS)
+		BUG("a case has too many arrays");
+	r->be->put(p, host, bytes);
+	r->memory[r->arrays++] = p;
+	return p;
+}
+
+/* n values of mean `shift` and deviation `scale`, the same for every backend */
+static float *values(struct run *r, size_t n, double scale, double shift)
+{
+	float *host = xcalloc(n + 1, sizeof(*host)), *p;
+
+	for (size_t i = 0; i < n; i++)
+		host[i] = (float)(shift + scale * rng_normal(7, RNG_TEST, r->arrays, i));
+	p = put(r, host, n * sizeof(*host));
+	free(host);
+	return p;
+}
+
+/* n integers in [0, below); -1 where rng says so in one of `skip` cases (0: never) */
+static int32_t *integers(struct run *r, size_t n, size_t below, size_t skip)
+{
+	int32_t *host = xcalloc(n + 1, sizeof(*host)), *p;
+
+	for (size_t i = 0; i < n; i++) {
+		host[i] = (int32_t)rng_below(rng_hash(8, RNG_TEST, r->arrays, i), below);
+		if (skip && rng_below(rng_hash(9, RNG_TEST, r->arrays, i), skip) == 0)
+			host[i] = -1;
+	}
+	p = put(r, host, n * sizeof(*host));
+	free(host);
+	return p;
+}
+
+static void *result(struct run *r, const char *name, void *device, size_t n, size_t size, double tolerance)
+{
+	r->out[r->outs++] = (struct output){ name, device, NULL, n, size, tolerance, 0 };
+	return device;
+}
+
+/* An output: what stands in it before shows in "+=" and must not show in "=". */
+static float *output(struct run *r, const char *name, size_t n, double tolerance)
+{
+	return result(r, name, values(r, n, 1, 0), n, sizeof(float), tolerance);
+}
+
+/* A result in host memory, kept until the run is compared. */
+static void host_result(struct run *r, const char *name, const double *v, size_t n, double tolerance)
+{
+	double *copy = xcalloc(n + 1, sizeof(*copy));
+
+	memcpy(copy, v, n * sizeof(*v));
+	r->out[r->outs++] = (struct output){ name, NULL, copy, n, sizeof(*v), tolerance, 0 };
+}
+
+static void collect(struct run *r)
+{
+	r->be->sync();
+	for (size_t i = 0; i < r->outs; i++)
+		if (r->out[i].device) {
+			r->out[i].host = xcalloc(r->out[i].n + 1, r->out[i].size);
+			r->be->get(r->out[i].host, r->out[i].device, r->out[i].n * r->out[i].size);
+		}
+	for (size_t i = 0; i < r->arrays; i++)
+		r->be->release(r->memory[i]);
+}
+
+static void discard(struct run *r)
+{
+	for (size_t i = 0; i < r->outs; i++)
+		free(r->out[i].host);
+}
+
+/* ---- cases: transformer ---- */
+
+static void embed(struct run *r, const struct shape *s)
+{
+	const size_t n = s->B * s->T;
+	int32_t *idx = integers(r, n, s->V, 0);
+	float *wte = values(r, s->V * s->C, 1, 0), *wpe = values(r, s->T * s->C, 1, 0);
+	float *dx = values(r, n * s->C, 1, 0);
+
+	r->be->embed_fwd(output(r, "x", n * s->C, tight), idx, wte, wpe, s->B, s->T, s->C);
+	r->be->embed_bwd(output(r, "dwte", s->V * s->C, tight), output(r, "dwpe", s->T * s->C, tight),
+			 dx, idx, s->B, s->T, s->C, s->V);
+}
+
+static void layernorm(struct run *r, const struct shape *s)
+{
+	const size_t N = s->B * s->T, C = s->C;
+	const bool bias = s->B % 2;
+	float *x = values(r, N * C, 2, 1), *w = values(r, C, 1, 1), *b = values(r, C, 1, 0);
+	float *dy = values(r, N * C, 1, 0);
+	float *mean = output(r, "mean", N, tight), *rstd = output(r, "rstd", N, tight);
+
+	r->be->layernorm_fwd(output(r, "y", N * C, tight), mean, rstd, x, w, bias ? b : NULL, N, C);
+	r->be->layernorm_bwd(output(r, "dx", N * C, tight), output(r, "dw", C, tight),
+			     bias ? output(r, "db", C, tight) : NULL, dy, x, w, mean, rstd, N, C);
+}
+
+static void linear(struct run *r, const struct shape *s)
+{
+	const size_t N = s->N, I = s->D, O = s->F;
+	float *x = values(r, N * I, 1, 0), *w = values(r, O * I, 1, 0), *b = values(r, O, 1, 0);
+	float *dy = values(r, N * O, 1, 0);
+
+	r->be->linear_fwd(output(r, "y", N * O, tight), x, w, b, N, I, O);
+	r->be->linear_fwd(output(r, "y without bias", N * O, tight), x, w, NULL, N, I, O);
+	r->be->linear_bwd(output(r, "dx", N * I, tight), output(r, "dw", O * I, tight),
+			  output(r, "db", O, tight), dy, x, w, N, I, O);
+	r->be->linear_bwd(NULL, output(r, "dw alone", O * I, tight), NULL, dy, x, w, N, I, O);
+}
+
+static void attention(struct run *r, const struct shape *s)
+{
+	const size_t n = s->B * s->T * s->C;
+	float *qkv = values(r, 3 * n, 1.5, 0), *dy = values(r, n, 1, 0);
+	float *y = output(r, "y", n, tight), *lse = output(r, "lse", s->B * s->NH * s->T, tight);
+
+	r->be->attention_fwd(y, lse, qkv, s->B, s->T, s->C, s->NH);
+	r->be->attention_bwd(output(r, "dqkv", 3 * n, tight), dy, y, lse, qkv, s->B, s->T, s->C, s->NH);
+}
+
+static void gelu(struct run *r, const struct shape *s)
+{
+	const size_t n = s->N;
+	float *x = values(r, n, 3, 0), *dy = values(r, n, 1, 0);
+
+	r->be->gelu_fwd(output(r, "y", n, tight), x, n);
+	r->be->gelu_bwd(output(r, "dx", n, tight), dy, x, n);
+	r->be->gelu_bwd(dy, dy, x, n);
+	result(r, "dx in place", dy, n, sizeof(float), tight);
+}
+
+static void rows(struct run *r, const struct shape *s)
+{
+	const size_t N = s->N, C = s->D, n = N / 2 + 1;
+	float *x = values(r, N * C, 1, 0.5);
+	uint32_t *which = (uint32_t *)integers(r, n, N, 0);
+	double *sum = xcalloc(C, sizeof(*sum)), square;
+
+	r->be->add(output(r, "add", N * C, tight), x, N * C);
+	r->be->fill_rows(output(r, "fill_rows", N * C, 0), x, N, C);
+	r->be->gather_rows(output(r, "gather_rows", n * C, 0), x, which, n, C);
+	r->be->column_sums(sum, x, N, C);
+	r->be->column_sums(sum, x, N, C);
+	host_result(r, "column_sums", sum, C, tight);
+	square = r->be->sumsq(x, N * C);
+	host_result(r, "sumsq", &square, 1, tight);
+	r->be->row_norms(output(r, "row_norms", N, tight), x, N, C);
+	r->be->project_rows(output(r, "project_rows", N * C, tight), x, N, C);
+	r->out[r->outs - 1].floor = sqrt((double)(N * C));      /* one column: all cancels */
+	r->be->normalise_rows(x, N, C);
+	result(r, "normalise_rows", x, N * C, sizeof(float), tight);
+	free(sum);
+}
+
+static void adamw(struct run *r, const struct shape *s)
+{
+	const size_t n = s->N;
+	float *g = values(r, n, 1e-3, 0), *v = values(r, n, 0, 1e-6);
+	float *p = output(r, "p", n, tight), *m = output(r, "m", n, tight);
+
+	result(r, "v", v, n, sizeof(float), tight);
+	for (uint64_t t = 1; t <= 3; t++)
+		r->be->adamw(p, g, m, v, n, 0.5, 1e-2, 0.9, 0.95, 1e-8, 0.1, t);
+	r->be->zero(g, n * sizeof(*g));
+	result(r, "zero", g, n, sizeof(float), 0);
+}
+
+static void lmhead(struct run *r, const struct shape *s)
+{
+	const size_t N = s->N, C = s->C, V = s->V;
+	float *x = values(r, N * C, s->at, 0), *w = values(r, V * C, 1, 0);
+	int32_t *targets = integers(r, N, V, s->B);
+
+	r->be->lmhead(output(r, "nll alone", N, tight), NULL, NULL, x, w, targets, 1, N, C, V);
+	r->be->lmhead(output(r, "nll", N, tight), output(r, "dx", N * C, 2 * tight),
+		      output(r, "dw", V * C, 2 * tight), x, w, targets, 0.25, N, C, V);
+}
+
+static void ablate(struct run *r, const struct shape *s)
+{
+	const size_t N = s->N, C = s->C, V = s->V, F = s->F, n = 3 * N;
+	uint32_t *which = (uint32_t *)integers(r, n, N, 0), *feats = (uint32_t *)integers(r, n, F, 0);
+	float *f = values(r, n, 1, 0), *x = values(r, N * C, 1, 0.3), *dir = values(r, F * C, 1, 0.1);
+	float *ln_w = values(r, C, 1, 1), *ln_b = values(r, C, 1, 0), *wte = values(r, V * C, 1, 0);
+	int32_t *targets = integers(r, N, V, 4);
+
+	r->be->ablate_logit(output(r, "effect", n, 1e-5), which, feats, f, n, x, dir, ln_w,
+			    s->B % 2 ? ln_b : NULL, wte, targets, C);
+}
+
+/* ---- cases: autoencoder ---- */
+
+static struct sae_params sae_weights(struct run *r, const struct shape *s)
+{
+	struct sae_params p;
+
+	p.enc = values(r, s->F * s->D, 0.3, 0);
+	p.b_enc = values(r, s->F, 0.1, s->at);
+	p.dec = values(r, s->F * s->D, 0.3, 0);
+	p.b_dec = values(r, s->D, 0.5, 0);
+	return p;
+}
+
+static uint32_t *counters(struct run *r, size_t F)
+{
+	uint32_t *p = (uint32_t *)integers(r, F, 10, 0);
+
+	return result(r, "fired", p, F, sizeof(*p), 0);
+}
+
+static void sums_result(struct run *r, const struct sae_sums *s)
+{
+	const double v[3] = { s->err2, s->l1, s->l0 };
+
+	host_result(r, "sums", v, 3, tight);
+}
+
+static void sae_codes(struct run *r, const struct shape *s)
+{
+	const struct sae_params p = sae_weights(r, s);
+	float *x = values(r, s->N * s->D, 1, 0.2), *f = output(r, "f", s->N * s->F, tight);
+
+	r->be->sae_encode(f, x, &p, s->N, s->D, s->F);
+	r->be->sae_decode(output(r, "xhat", s->N * s->D, tight), f, &p, s->N, s->D, s->F);
+}
+
+static void sae_forward(struct run *r, const struct shape *s)
+{
+	const struct sae_params p = sae_weights(r, s);
+	float *x = values(r, s->N * s->D, 1, 0.2);
+	struct sae_sums sums = { 1, 1, 1 };
+
+	r->be->sae_forward(&sums, output(r, "err2", s->N, tight), output(r, "l1", s->N, tight),
+			   output(r, "xhat", s->N * s->D, tight), counters(r, s->F), x, &p, s->N, s->D, s->F);
+	sums_result(r, &sums);
+	r->be->sae_forward(&sums, NULL, NULL, NULL, NULL, x, &p, s->N, s->D, s->F);
+	sums_result(r, &sums);
+}
+
+static void sae_grad(struct run *r, const struct shape *s)
+{
+	const struct sae_params p = sae_weights(r, s);
+	float *x = values(r, s->N * s->D, 1, 0.2);
+	struct sae_sums sums = { 1, 1, 1 };
+	const struct sae_params g = {
+		.enc = output(r, "enc", s->F * s->D, 2 * tight), .b_enc = output(r, "b_enc", s->F, 2 * tight),
+		.dec = output(r, "dec", s->F * s->D, 2 * tight), .b_dec = output(r, "b_dec", s->D, 1e-5),
+	};
+
+	r->be->sae_grad(&sums, counters(r, s->F), &g, x, &p, 2e-3, s->N, s->D, s->F);
+	sums_result(r, &sums);
+}
+
+/* ---- the table of cases ---- */
+
+static const struct shape texts[] = {
+	{ .B = 1, .T = 1, .C = 1, .NH = 1, .V = 1 },
+	{ .B = 2, .T = 1, .C = 8, .NH = 2, .V = 3 },
+	{ .B = 1, .T = 7, .C = 36, .NH = 3, .V = 229 },
+	{ .B = 3, .T = 65, .C = 20, .NH = 5, .V = 17 },
+	{ .B = 2, .T = 130, .C = 64, .NH = 2, .V = 1000 },
+	{ .B = 1, .T = 257, .C = 34, .NH = 1, .V = 2 },
+};
+static const struct shape matrices[] = {
+	{ .N = 1, .D = 1, .F = 1 }, { .N = 1, .D = 300, .F = 2 }, { .N = 3, .D = 1, .F = 7 },
+	{ .N = 5, .D = 7, .F = 1 }, { .N = 257, .D = 33, .F = 130 }, { .N = 64, .D = 128, .F = 513 },
+	{ .N = 259, .D = 515, .F = 19 },
+};
+static const struct shape lengths[] = { { .N = 1 }, { .N = 15 }, { .N = 16 }, { .N = 33 }, { .N = 40001 } };
+/* at: deviation of x; the last two make logits exceed the target's by hundreds.  B: one in B targets is -1. */
+static const struct shape heads[] = {
+	{ .N = 1, .C = 1, .V = 1, .at = 1 }, { .N = 3, .C = 7, .V = 2, .at = 1, .B = 2 },
+	{ .N = 17, .C = 36, .V = 229, .at = 0.3, .B = 5 }, { .N = 4, .C = 16, .V = 5000, .at = 0.1, .B = 1 },
+	{ .N = 300, .C = 20, .V = 513, .at = 0.2, .B = 9 }, { .N = 259, .C = 24, .V = 2049, .at = 0.1 },
+	{ .N = 5, .C = 8, .V = 50304, .at = 0.3 }, { .N = 33, .C = 40, .V = 700, .at = 20 },
+	{ .N = 6, .C = 128, .V = 3001, .at = 40, .B = 3 },
+};
+static const struct shape ablations[] = {
+	{ .N = 1, .C = 1, .V = 1, .F = 1, .B = 1 }, { .N = 9, .C = 36, .V = 50, .F = 11, .B = 1 },
+	{ .N = 70, .C = 128, .V = 20, .F = 300, .B = 2 },
+};
+/* at: mean of b_enc, from no active latent to all of them */
+static const struct shape dictionaries[] = {
+	{ .N = 1, .D = 1, .F = 1, .at = 1 }, { .N = 3, .D = 5, .F = 7, .at = 0 },
+	{ .N = 257, .D = 32, .F = 130, .at = -1 }, { .N = 70, .D = 33, .F = 67, .at = -1e3 },
+	{ .N = 70, .D = 33, .F = 67, .at = 1e2 }, { .N = 300, .D = 48, .F = 700, .at = -4 },
+	{ .N = 130, .D = 100, .F = 1025, .at = -6 }, { .N = 513, .D = 16, .F = 64, .at = 0 },
+};
+
+#define CASES(shapes, op) { #op, op, shapes, ARRAY_LEN(shapes) }
+static const struct {
+	const char *name;
+	op_case fn;
+	const struct shape *shapes;
+	size_t n;
+} cases[] = {
+	CASES(texts, embed), CASES(texts, layernorm), CASES(texts, attention),
+	CASES(matrices, linear), CASES(matrices, rows), CASES(lengths, gelu), CASES(lengths, adamw),
+	CASES(heads, lmhead), CASES(ablations, ablate),
+	CASES(dictionaries, sae_codes), CASES(dictionaries, sae_forward), CASES(dictionaries, sae_grad),
+};
+
+/* ---- comparison ---- */
+
+static double value(const struct output *o, size_t i, bool counts)
+{
+	if (o->size == sizeof(double))
+		return ((const double *)o->host)[i];
+	return counts ? ((const uint32_t *)o->host)[i] : (double)((const float *)o->host)[i];
+}
+
+static bool close_to(const struct output *got, const struct output *want, const char *op)
+{
+	const bool counts = !strcmp(want->name, "fired");
+	double d2 = 0, n2 = 0;
+
+	for (size_t i = 0; i < want->n; i++) {
+		const double w = value(want, i, counts), d = value(got, i, counts) - w;
+
+		d2 += d * d;
+		n2 += w * w;
+	}
+	if (sqrt(d2) <= want->tolerance * (sqrt(n2) + want->floor))     /* false with a NaN */
+		return true;
+	printf("# %s %s: off by %g of the norm, %g allowed\n", op, want->name, sqrt(d2 / n2), want->tolerance);
+	return false;
+}
+
+static bool all_close(const struct run *got, const struct run *want, const char *op)
+{
+	bool ok = got->outs == want->outs;
+
+	for (size_t i = 0; ok && i < want->outs; i++)
+		ok &= close_to(&got->out[i], &want->out[i], op);
+	return ok;
+}
+
+static bool all_equal(const struct run *a, const struct run *b)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < a->outs; i++)
+		ok &= !memcmp(a->out[i].host, b->out[i].host, a->out[i].n * a->out[i].size);
+	return ok;
+}
+
+struct job {
+	struct run *r;
+	op_case fn;
+	const struct shape *s;
+};
+
+static void execute(void *arg, size_t i)
+{
+	const struct job *j = arg;
+
+	if (i > 0)
+		return;
+	j->fn(j->r, j->s);
+	collect(j->r);
+}
+
+/* From inside a block the pool's loops run in place: on one thread. */
+static struct run run_on(const struct backend *be, op_case fn, const struct shape *s, bool alone)
+{
+	struct run r = { .be = be };
+	struct job j = { &r, fn, s };
+
+	if (alone)
+		pool_for(2, execute, &j);
+	else
+		execute(&j, 0);
+	return r;
+}
+
+static void compare(const struct backend *be, const struct backend *ref, const char *path)
+{
+	for (size_t c = 0; c < ARRAY_LEN(cases); c++)
+		for (size_t i = 0; i < cases[c].n; i++) {
+			const struct shape *s = &cases[c].shapes[i];
+			struct run want = run_on(ref, cases[c].fn, s, true);
+			struct run one = run_on(be, cases[c].fn, s, true), two = run_on(be, cases[c].fn, s, false);
+
+			check(all_close(&two, &want, cases[c].name), "%s %s %s: shape %zu as ref", be->name, path,
+			      cases[c].name, i);
+			check(all_equal(&one, &two), "%s %s %s: shape %zu, the same bytes on 1 and %d threads",
+			      be->name, path, cases[c].name, i, THREADS);
+			discard(&want);
+			discard(&one);
+			discard(&two);
+		}
+}
+
+int main(void)
+{
+	static const char *const paths[] = { "plain", "avx2", "avx512" };
+	struct backend ref, cpu;
+
+	pool_start(THREADS);
+	backend_ref(&ref);
+	backend_cpu(&cpu);
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		if (cpu_use_isa(paths[i]))
+			compare(&cpu, &ref, paths[i]);
+		else
+			printf("# no %s on this machine\n", paths[i]);
+	}
+	return check_done();
+}
