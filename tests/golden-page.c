@@ -9,68 +9,6 @@
 #include "bpe.h"
 #include "heap.h"
 
-/* ---- models from tensors of a fixture ---- */
-
-struct source_of {
-	const struct golden *g;
-	const char *prefix;
-};
-
-static void set_weight(void *arg, const char *name, size_t ndim, const size_t *shape, real *w, real *dw,
-		       real *m, real *v)
-{
-	const struct source_of *from = arg;
-	char *full = xformat("%s%s", from->prefix, name);
-	const size_t n = shape[0] * (ndim > 1 ? shape[1] : 1);
-
-	if (tensors_find(from->g->t, full)) {
-		float *x = golden_floats(from->g, full, NULL);
-
-		from->g->be->put(w, x, n * sizeof(*x));
-		free(x);
-	}
-	free(full);
-	(void)dw, (void)m, (void)v;
-}
-
-static struct gpt *gpt_of(const struct golden *g, const char *prefix, struct gpt_config c, size_t max_batch)
-{
-	struct gpt *gpt = gpt_new(g->be, &c, max_batch, GPT_EVAL);
-
-	gpt_each(gpt, set_weight, &(struct source_of){ g, prefix });
-	return gpt;
-}
-
-/* Files hold the decoder as (D,F). */
-static void set_decoder(const struct golden *g, struct sae *s, const char *name)
-{
-	float *w = golden_floats(g, name, NULL), *t = xcalloc(s->F * s->D, sizeof(*t));
-
-	for (size_t d = 0; d < s->D; d++)
-		for (size_t k = 0; k < s->F; k++)
-			t[k * s->D + d] = w[d * s->F + k];
-	g->be->put(s->p.dec, t, s->F * s->D * sizeof(*t));
-	free(w), free(t);
-}
-
-static struct sae *sae_of(const struct golden *g, size_t max_rows)
-{
-	const struct tensor *w = golden_find(g, "sae.encoder.weight");
-	const char *const names[] = { "sae.encoder.weight", "sae.encoder.bias", "sae.decoder.bias" };
-	struct sae *s = sae_new(g->be, w->shape[1], w->shape[0], max_rows, SAE_EVAL);
-	real *const to[] = { s->p.enc, s->p.b_enc, s->p.b_dec };
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		size_t n;
-		float *x = golden_floats(g, names[i], &n);
-
-		g->be->put(to[i], x, n * sizeof(*x));
-		free(x);
-	}
-	set_decoder(g, s, "sae.decoder.weight");
-	return s;
-}
-
 /* ---- the page of a few features ---- */
 
 struct page {
@@ -87,15 +25,6 @@ struct page {
 
 static void open_page(struct page *p, struct golden *g)
 {
-	char *path = xformat("%s/pipeline_model.safetensors", g->dir);
-	char *config = xformat("%s/pipeline_model.json", g->dir);
-	struct golden m = { g->dir, "pipeline_model", g->be, tensors_open(path), json_load_file(config, 0, NULL) };
-	json_t *c = json_object_get(m.j, "gpt");
-	const char *const keys[] = { "n_layer", "n_head", "n_embd", "block_size", "vocab_size" };
-	size_t v[5];
-
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		v[i] = (size_t)json_integer_value(json_object_get(c, keys[i]));
 	p->g = g;
 	p->N = (size_t)golden_num(g, "num_contexts");
 	p->T = (size_t)golden_num(g, "block_size");
@@ -106,13 +35,8 @@ static void open_page(struct page *p, struct golden *g)
 	p->Y = golden_ints(g, "Y", NULL);
 	p->features = golden_ints(g, "features", &p->H);
 	p->token_idx = golden_ints(g, "token_idx", NULL);
-	p->gpt = gpt_of(&m, "gpt.", (struct gpt_config){ v[0], v[1], v[2], v[3], v[4],
-		json_is_true(json_object_get(c, "bias")) }, p->N);
-	p->s = sae_of(&m, p->N * p->T);
+	golden_pipeline(g, p->N, &p->gpt, &p->s);
 	p->a = attrib_new(p->gpt, p->s, p->N * p->T);
-	tensors_close(m.t);
-	json_decref(m.j);
-	free(path), free(config);
 }
 
 static void close_page(struct page *p)
@@ -161,51 +85,60 @@ static void compute(struct page *p)
 
 /* ---- lists of logit weights ---- */
 
-/* Lists (H,L) of top and bottom against the fixture's: values, and ids where the gap allows. */
-static void compare_lists(const struct golden *g, const float *values, const uint16_t *ids, size_t H,
-			  size_t L, const bool *clear)
+/* Logit weights of H features and their lists. */
+struct weights {
+	size_t H, L, V;
+	float *all, *median, *values;   /* (H,V) minus the median, (H), (H,2L) */
+	uint16_t *ids;                  /* (H,2L) */
+};
+
+static struct weights weights_new(struct attrib *a, const int32_t *features, size_t H, size_t L, size_t V,
+				  size_t real_tokens)
+{
+	struct weights w = { H, L, V, xcalloc(H, V * sizeof(float)), xcalloc(H, sizeof(float)),
+		xcalloc(H, 2 * L * sizeof(float)), xcalloc(H, 2 * L * sizeof(uint16_t)) };
+	uint32_t hist[50];
+	float range[2];
+
+	for (size_t k = 0; k < H; k++) {
+		struct attrib_words o = { L, ARRAY_LEN(hist), 0, w.ids + k * 2 * L, w.values + k * 2 * L, range, hist };
+
+		attrib_logits(a, features ? (size_t)features[k] : k, 1, w.all + k * V);
+		attrib_words(&o, w.all + k * V, V, real_tokens);
+		w.median[k] = o.median;
+		for (size_t v = 0; v < V; v++)
+			w.all[k * V + v] -= o.median;
+	}
+	return w;
+}
+
+static void weights_free(struct weights *w)
+{
+	free(w->all), free(w->median), free(w->values), free(w->ids);
+}
+
+/* Lists of top and bottom against the fixture's: values, and ids of features whose values are clearly apart. */
+static void compare_lists(const struct golden *g, const struct weights *w, const bool *clear)
 {
 	static const char *const names[] = { "top", "bottom" };
+	const size_t n = w->H * w->L;
 
 	for (size_t e = 0; e < 2; e++) {
-		float *x = xcalloc(H * L, sizeof(*x));
+		float *x = xcalloc(n, sizeof(*x));
 		char *logits = xformat("%s_logits", names[e]), *id = xformat("%s_logit_ids", names[e]);
 		int32_t *want = golden_ints(g, id, NULL);
 		bool same = true;
 
-		for (size_t i = 0; i < H * L; i++) {
-			const size_t at = i / L * 2 * L + e * L + i % L;
+		for (size_t i = 0; i < n; i++) {
+			const size_t at = (i / w->L * 2 + e) * w->L + i % w->L;
 
-			x[i] = values[at];
-			same = same && (!clear[i / L] || ids[at] == want[i]);
+			x[i] = w->values[at];
+			same = same && (!clear[i / w->L] || w->ids[at] == want[i]);
 		}
-		golden_tensor(g, logits, x, H * L, tol_attributed);
+		golden_tensor(g, logits, x, n, tol_attributed);
 		golden_check(g, id, same);
 		free(x), free(logits), free(id), free(want);
 	}
-}
-
-/* attributed, medians: may be NULL */
-static void logit_weights(const struct golden *g, struct attrib *a, const struct gpt *gpt, const int32_t *features, size_t H,
-			  size_t L, size_t real_tokens, float *attributed, float *medians, const bool *clear)
-{
-	const size_t V = gpt->c.vocab_size;
-	float *w = xcalloc(V, sizeof(*w)), *values = xcalloc(H * 2 * L, sizeof(*values)), range[2];
-	uint16_t *ids = xcalloc(H * 2 * L, sizeof(*ids));
-	uint32_t hist[50];
-
-	for (size_t k = 0; k < H; k++) {
-		struct attrib_words o = { L, ARRAY_LEN(hist), 0, ids + k * 2 * L, values + k * 2 * L, range, hist };
-
-		attrib_logits(a, features ? (size_t)features[k] : k, 1, w);
-		attrib_words(&o, w, V, real_tokens);
-		for (size_t v = 0; attributed && v < V; v++)
-			attributed[k * V + v] = w[v] - o.median;
-		if (medians)
-			medians[k] = o.median;
-	}
-	compare_lists(g, values, ids, H, L, clear);
-	free(w), free(values), free(ids);
 }
 
 /* ---- what the fixture's json says of a shown feature ---- */
@@ -226,16 +159,16 @@ static bool clear_gap(const struct page *p, size_t k, const char *key)
 
 static void attributed_lists(const struct page *p)
 {
-	const size_t V = p->gpt->c.vocab_size;
-	const size_t L = golden_find(p->g, "top_logits")->shape[1];
-	float *attributed = xcalloc(p->H * V, sizeof(*attributed));
+	const size_t V = p->gpt->c.vocab_size, L = golden_find(p->g, "top_logits")->shape[1];
+	struct weights w = weights_new(p->a, p->features, p->H, L, V, V < BPE_TOKENS ? V : BPE_TOKENS);
 	bool *clear = xcalloc(p->H, sizeof(*clear));
 
 	for (size_t k = 0; k < p->H; k++)
 		clear[k] = clear_gap(p, k, "min_gap_in_logit_lists");
-	logit_weights(p->g, p->a, p->gpt, p->features, p->H, L, V < BPE_TOKENS ? V : BPE_TOKENS, attributed, NULL, clear);
-	golden_tensor(p->g, "attributed_logits", attributed, p->H * V, tol_attributed);
-	free(attributed), free(clear);
+	compare_lists(p->g, &w, clear);
+	golden_tensor(p->g, "attributed_logits", w.all, p->H * V, tol_attributed);
+	weights_free(&w);
+	free(clear);
 }
 
 /* ---- strongest examples ---- */
@@ -391,22 +324,50 @@ static bool *far_apart(const struct golden *g, size_t H, size_t L)
 	return clear;
 }
 
+static void set_weight(void *arg, const char *name, size_t ndim, const size_t *shape, real *w, real *dw,
+		       real *m, real *v)
+{
+	const struct golden *g = arg;
+
+	if (tensors_find(g->t, name)) { /* attention's and the like are not there */
+		float *x = golden_floats(g, name, NULL);
+
+		g->be->put(w, x, shape[0] * (ndim > 1 ? shape[1] : 1) * sizeof(*x));
+		free(x);
+	}
+	(void)dw, (void)m, (void)v;
+}
+
+/* The fixture holds a decoder (D,F) and no encoder. */
+static void set_decoder(const struct golden *g, struct sae *s)
+{
+	float *w = golden_floats(g, "decoder.weight", NULL), *t = xcalloc(s->F * s->D, sizeof(*t));
+
+	for (size_t i = 0; i < s->F * s->D; i++)
+		t[i] = w[i % s->D * s->F + i / s->D];
+	g->be->put(s->p.dec, t, s->F * s->D * sizeof(*t));
+	free(w), free(t);
+}
+
 void golden_attributed(struct golden *g)
 {
 	const size_t V = (size_t)golden_num(g, "vocab_size"), C = (size_t)golden_num(g, "n_embd");
 	const size_t H = (size_t)golden_num(g, "n_latents"), L = golden_find(g, "top_logits")->shape[1];
-	struct gpt *gpt = gpt_of(g, "", (struct gpt_config){ 1, 1, C, 1, V, true }, 1);
+	const struct gpt_config c = { 1, 1, C, 1, V, tensors_find(g->t, "transformer.ln_f.bias") != NULL };
+	struct gpt *gpt = gpt_new(g->be, &c, 1, GPT_EVAL);
 	struct sae *s = sae_new(g->be, 4 * C, H, 1, SAE_EVAL);
-	float *medians = xcalloc(H, sizeof(*medians));
 	bool *clear = far_apart(g, H, L);
 
-	set_decoder(g, s, "decoder.weight");
+	gpt_each(gpt, set_weight, g);
+	set_decoder(g, s);
 	struct attrib *a = attrib_new(gpt, s, 1);
+	struct weights w = weights_new(a, NULL, H, L, V, (size_t)golden_num(g, "usable_vocab"));
 
-	logit_weights(g, a, gpt, NULL, H, L, (size_t)golden_num(g, "usable_vocab"), NULL, medians, clear);
-	golden_tensor(g, "median", medians, H, tol_attributed);
+	compare_lists(g, &w, clear);
+	golden_tensor(g, "median", w.median, H, tol_attributed);
+	weights_free(&w);
 	attrib_free(a);
 	gpt_free(gpt);
 	sae_free(s);
-	free(medians), free(clear);
+	free(clear);
 }
