@@ -11,7 +11,7 @@ struct eval {
 	struct sae *s;
 	size_t D, T, max_batch;
 	real *buffer;           /* (max_batch·T, D) zeros, the mean, distances from it */
-	real *row;              /* (D) the mean, negated or not */
+	real *row, *host_row;   /* (D) the mean, negated or not */
 	float *nll;             /* (max_batch·T) of gpt_finish; only its sums are used */
 	double *mean;           /* (D) sum of x, from the first eval_about_mean on its mean */
 	bool averaged;
@@ -38,6 +38,7 @@ struct eval *eval_new(struct gpt *g, struct sae *s, size_t max_batch, size_t T)
 	*e = (struct eval){ .g = g, .s = s, .D = D, .T = T, .max_batch = max_batch };
 	e->buffer = g->be->alloc(xmul(rows, D) * sizeof(*e->buffer));
 	e->row = g->be->alloc(D * sizeof(*e->row));
+	e->host_row = xcalloc(D, sizeof(*e->host_row));
 	e->nll = xcalloc(rows, sizeof(*e->nll));
 	e->mean = xcalloc(D, sizeof(*e->mean));
 	e->fired = xcalloc(s->F, sizeof(*e->fired));
@@ -49,6 +50,7 @@ void eval_free(struct eval *e)
 {
 	e->g->be->release(e->buffer);
 	e->g->be->release(e->row);
+	free(e->host_row);
 	free(e->nll);
 	free(e->mean);
 	free(e->fired);
@@ -84,13 +86,10 @@ void eval_clean(struct eval *e, const int32_t *idx, const int32_t *targets, size
 /* Every row of the buffer becomes sign · mean. */
 static void fill_mean(struct eval *e, double sign, size_t N)
 {
-	real *host = xcalloc(e->D, sizeof(*host));
-
 	for (size_t d = 0; d < e->D; d++)
-		host[d] = (real)(sign * e->mean[d]);
-	e->g->be->put(e->row, host, e->D * sizeof(*host));
+		e->host_row[d] = (real)(sign * e->mean[d]);
+	e->g->be->put(e->row, e->host_row, e->D * sizeof(*e->row));
 	e->g->be->fill_rows(e->buffer, e->row, N, e->D);
-	free(host);
 }
 
 void eval_about_mean(struct eval *e, const int32_t *idx, const int32_t *targets, size_t B)

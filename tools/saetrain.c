@@ -95,6 +95,7 @@ struct run {
 	double lambda;
 	struct saved now;
 	struct metrics *metrics;
+	struct buf line, state; /* under way */
 	char input_id[33], pick_id[33], init_id[33];
 };
 
@@ -189,25 +190,25 @@ static void report(struct run *r, bool evaluated)
 		{ "loss", now->sum.loss / n }, { "mse", now->sum.mse / n }, { "l1", now->sum.l1 / n },
 		{ "l0", now->sum.l0 / n },
 	};
-	struct buf b = { 0 };
+	struct buf *b = &r->line;
 
-	buf_printf(&b, "{\"step\": %llu, \"rows\": %llu, \"lr\": %.9g, \"lambda\": %.9g, \"train\": {",
+	buf_clear(b);
+	buf_printf(b, "{\"step\": %llu, \"rows\": %llu, \"lr\": %.9g, \"lambda\": %.9g, \"train\": {",
 		   (unsigned long long)now->step, (unsigned long long)(now->step * o.batch), o.lr, r->lambda);
 	for (size_t i = 0; i < ARRAY_LEN(train); i++) {
-		buf_printf(&b, "%s", i ? ", " : "");
-		metrics_number(&b, train[i].key, train[i].v);
+		buf_printf(b, "%s", i ? ", " : "");
+		metrics_number(b, train[i].key, train[i].v);
 	}
-	buf_printf(&b, "}, \"resampled\": %llu", (unsigned long long)now->resampled);
+	buf_printf(b, "}, \"resampled\": %llu", (unsigned long long)now->resampled);
 	if (evaluated) {
 		now->eval = evaluate(&r->judge, r->s);
-		buf_printf(&b, ", \"eval\": ");
-		eval_json(&now->eval, r->s->F, &b);
+		buf_printf(b, ", \"eval\": ");
+		eval_json(&now->eval, r->s->F, b);
 		show(r, &now->eval);
 		now->eval.fired = NULL;
 	}
-	buf_printf(&b, "}");
-	metrics_add(r->metrics, b.p);
-	buf_free(&b);
+	buf_printf(b, "}");
+	metrics_add(r->metrics, b->p);
 	now->sum = (struct sae_loss){ 0 };
 	now->n = now->resampled = 0;
 }
@@ -276,14 +277,14 @@ static struct recipe *recipe(const struct run *r)
 
 static void save(struct run *r, const struct recipe *p)
 {
-	struct buf st = { 0 };
+	struct buf *st = &r->state;
 
-	buf_add(&st, &r->now, sizeof(r->now));
-	metrics_save(r->metrics, &st);
-	buf_add(&st, resampler_presumed(r->resampler), r->s->F);
-	sae_save_state(r->s, &st);
-	state_save(o.c.output, p, &st);
-	buf_free(&st);
+	buf_clear(st);
+	buf_add(st, &r->now, sizeof(r->now));
+	metrics_save(r->metrics, st);
+	buf_add(st, resampler_presumed(r->resampler), r->s->F);
+	sae_save_state(r->s, st);
+	state_save(o.c.output, p, st);
 }
 
 static bool resume(struct run *r, const struct recipe *p)
@@ -393,9 +394,9 @@ static void finish(struct run *r, const struct recipe *p, bool resumable)
 		recipe_unstamp(o.c.output);
 	metrics_commit(r->metrics);
 	store(r);
-	if (resumable) {
-		recipe_stamp(p, o.c.output);
+	if (resumable) { /* in this order: a stamp beside a state would keep the state for ever */
 		state_drop(o.c.output);
+		recipe_stamp(p, o.c.output);
 	}
 }
 
@@ -524,6 +525,8 @@ static int run_train(char **paths, double lambda)
 	feed_close(r.feed);
 	recipe_free(p);
 	metrics_free(r.metrics);
+	buf_free(&r.line);
+	buf_free(&r.state);
 	return 0;
 }
 
@@ -573,6 +576,8 @@ int main(int argc, char **argv)
 		die_usage("%s is missing; an evaluation needs --gpt and --val", o.gpt ? "--val" : "--gpt");
 	if (o.eval && (o.init || paths[0]))
 		die_usage("--eval reads a checkpoint, and neither %s", o.init ? "--init" : paths[0]);
+	if (o.resample_every == 1)
+		die_usage("--resample-every must be 0 or from 2 up, not 1");
 	if (!o.log_every)
 		o.log_every = o.eval_every >= 10 ? o.eval_every / 10 : 1;
 	pool_start(o.c.threads);
