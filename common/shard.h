@@ -77,7 +77,8 @@ struct shard_writer *shard_restore(const char *path, const struct shard_spec *sp
 /* ---- reading a sequence of shards k = 0 … n-1 as one array of rows ---- */
 struct shards;
 /* paths: NULL-terminated; none or "-" alone is standard input, on which
- * several shards may follow one another.  Files must be one complete set in
+ * several shards may follow one another; a directory stands for its *.zst in
+ * the order of their names.  Files must be one complete set in
  * order (0/n … n-1/n) with equal dtype, cols and, where present, equal
  * "contexts" lines -- or a single shard k/n by itself. */
 struct shards *shards_open(char *const *paths);
@@ -119,5 +120,11 @@ struct shard_info {
 	struct meta meta, stats;
 };
 void shard_info(const char *path, struct shard_info *info);
+void shard_info_free(struct shard_info *info);
+/* The same, but trouble is a line in `why` and false; data: every row is read and checked. */
+bool shard_check(const char *path, bool data, struct shard_info *info, char why[256]);
+/* Of shards being read: how many, and which; on a pipe only after the end. */
+size_t shards_count(const struct shards *s);
+void shards_info(const struct shards *s, size_t i, struct shard_info *info);
 
 #endif

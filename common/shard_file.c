@@ -3,10 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "pool.h"
 
 /* Exactly these bytes of the file. */
 static bool get(const struct shard_file *s, void *p, size_t bytes, uint64_t at, struct fault *f)
@@ -128,4 +132,80 @@ void shard_file_close(struct shard_file *s)
 	meta_free(&s->stats);
 	table_free(&s->table);
 	*s = (struct shard_file){ .fd = -1 };
+}
+
+void shard_file_info(const struct shard_file *s, struct shard_info *info)
+{
+	shard_info_fill(info, &s->head, &s->table, &s->stats, s->bytes);
+}
+
+/* ---- all of a file ---- */
+
+struct checking {
+	const struct shard_file *s;
+	pthread_mutex_t lock;
+	size_t bad;             /* the first bad frame; table.frames when there is none */
+	struct fault *f;        /* of that one */
+};
+
+static void check_frame(void *arg, size_t i)
+{
+	struct checking *c = arg;
+	char *rows = xmalloc(c->s->table.entry[i + 1].bytes);
+	struct fault f;
+	const bool ok = shard_file_frame(c->s, i, rows, &f);
+
+	free(rows);
+	if (ok)
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (i < c->bad) {
+		c->bad = i;
+		*c->f = f;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool shard_file_check(const struct shard_file *s, struct fault *f)
+{
+	struct checking c = { s, PTHREAD_MUTEX_INITIALIZER, s->table.frames, f };
+
+	pool_for(s->table.frames, check_frame, &c);
+	return c.bad == s->table.frames;
+}
+
+/* ---- for the rest of the program ---- */
+
+bool shard_check(const char *path, bool data, struct shard_info *info, char why[256])
+{
+	struct shard_file s;
+	struct fault f;
+	bool ok = shard_file_open(&s, path, &f);
+
+	if (ok) {
+		ok = !data || shard_file_check(&s, &f);
+		if (ok)
+			shard_file_info(&s, info);
+		shard_file_close(&s);
+	}
+	if (!ok)
+		snprintf(why, 256, "%s", f.text);
+	return ok;
+}
+
+void shard_info(const char *path, struct shard_info *info)
+{
+	char why[256];
+
+	if (!shard_check(path, false, info, why))
+		die("cannot read '%s': %s", path, why);
+}
+
+void shard_file_id(const char *path, char hex[33])
+{
+	struct shard_info info;
+
+	shard_info(path, &info);
+	memcpy(hex, info.id, sizeof(info.id));
+	shard_info_free(&info);
 }

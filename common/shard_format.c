@@ -258,6 +258,38 @@ bool stats_check(const struct meta *stats, const struct table *t, const struct h
 	return same_id || fault(f, "its frames are not those that its closing META names");
 }
 
+static struct meta meta_copy(const struct meta *m)
+{
+	struct meta copy = { { 0 } };
+
+	buf_add(&copy.text, m->text.p, m->text.n);
+	return copy;
+}
+
+void shard_info_fill(struct shard_info *info, const struct head *h, const struct table *t,
+		     const struct meta *stats, uint64_t bytes)
+{
+	*info = (struct shard_info){
+		.dtype = h->dtype, .cols = h->cols, .rows_per_frame = h->rows_per_frame,
+		.frames = t->frames, .k = h->k, .n = h->n, .rows = t->rows, .bytes = bytes,
+		.meta = meta_copy(&h->meta), .stats = meta_copy(stats),
+	};
+	table_id(t, h, info->id);
+}
+
+void shard_info_copy(struct shard_info *to, const struct shard_info *from)
+{
+	*to = *from;
+	to->meta = meta_copy(&from->meta);
+	to->stats = meta_copy(&from->stats);
+}
+
+void shard_info_free(struct shard_info *info)
+{
+	meta_free(&info->meta);
+	meta_free(&info->stats);
+}
+
 /* ---- DATA ---- */
 
 /* zstd's contexts, one of each a thread: large, and needed at a thousand places. */

@@ -64,6 +64,11 @@ void table_id(const struct table *t, const struct head *h, char hex[33]);
 /* Do the closing META and the table agree on rows and id? */
 bool stats_check(const struct meta *stats, const struct table *t, const struct head *h, struct fault *f);
 
+/* What shardls tells; texts are copies.  Freed with shard_info_free. */
+void shard_info_fill(struct shard_info *info, const struct head *h, const struct table *t,
+		     const struct meta *stats, uint64_t bytes);
+void shard_info_copy(struct shard_info *to, const struct shard_info *from);
+
 /* Largest DATA frame that can hold so many bytes. */
 size_t frame_bound(size_t bytes);
 /* Unpacks a DATA frame that must be exactly what its entry says. */

@@ -1,16 +1,81 @@
 /* The pipe half of shard_input.h. */
 #include "shard_input.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct shard_pipe *shard_pipe_open(int fd, const char *path)
+{
+	struct shard_pipe *p = xcalloc(1, sizeof(*p));
+
+	p->fd = fd;
+	p->name = strcmp(path, "-") ? xformat("'%s'", path) : xstrdup("<stdin>");
+	if ((p->wake = eventfd(0, EFD_CLOEXEC)) < 0)
+		die_errno("cannot make an event");
+	return p;
+}
+
+void shard_pipe_wake(struct shard_pipe *p)
+{
+	const uint64_t one = 1;
+
+	(void)!write(p->wake, &one, sizeof(one));
+}
+
+void shard_pipe_close(struct shard_pipe *p)
+{
+	for (size_t i = 0; i < p->shards; i++)
+		shard_info_free(&p->done[i]);
+	free(p->done);
+	meta_free(&p->first.meta);
+	meta_free(&p->head.meta);
+	meta_free(&p->stats);
+	table_free(&p->table);
+	buf_free(&p->packed);
+	close(p->wake);
+	if (p->fd != STDIN_FILENO)
+		close(p->fd);
+	free(p->name);
+	free(p);
+}
 
 static bool truncated(const struct shard_pipe *p, struct fault *f)
 {
-	if (!p->head.n)
-		return fault(f, p->at ? "truncated in its first bytes, or no shard" : "empty");
-	return fault(f, "truncated after %llu rows of shard %llu/%llu, no end marker",
-		     (unsigned long long)p->table.rows, (unsigned long long)p->head.k,
-		     (unsigned long long)p->head.n);
+	if (p->inside)
+		return fault(f, "truncated after %llu rows of shard %llu/%llu, no end marker",
+			     (unsigned long long)p->table.rows, (unsigned long long)p->head.k,
+			     (unsigned long long)p->head.n);
+	if (p->shards)
+		return fault(f, "truncated or foreign after %zu whole shards", p->shards);
+	return fault(f, p->at ? "truncated in its first bytes, or no shard" : "empty");
+}
+
+/* = read_full, but ends when woken. */
+static size_t read_or_wake(struct shard_pipe *p, char *to, size_t bytes)
+{
+	struct pollfd wait[2] = { { p->fd, POLLIN, 0 }, { p->wake, POLLIN, 0 } };
+	size_t done = 0;
+
+	while (done < bytes) {
+		if (poll(wait, 2, -1) < 0 && errno != EINTR)
+			die_errno("cannot read %s", p->name);
+		if (wait[1].revents)
+			break;
+		const ssize_t n = read(p->fd, to + done, bytes - done);
+
+		if (n == 0)
+			break;
+		if (n > 0)
+			done += (size_t)n;
+		else if (errno != EINTR && errno != EAGAIN)
+			die_errno("cannot read %s", p->name);
+	}
+	p->at += done;
+	return done;
 }
 
 /* Appends so many bytes to p->packed; memory follows what really comes. */
@@ -26,10 +91,9 @@ static bool get(struct shard_pipe *p, size_t bytes, struct fault *f)
 			b->cap = b->n + want > 2 * b->cap ? b->n + want : 2 * b->cap;
 			b->p = xrealloc(b->p, b->cap, 1);
 		}
-		const size_t n = read_full(p->fd, b->p + b->n, want, p->name);
+		const size_t n = read_or_wake(p, b->p + b->n, want);
 
 		b->n += n;
-		p->at += n;
 		bytes -= n;
 		if (n < want)
 			return truncated(p, f);
@@ -64,6 +128,7 @@ static bool shard_begins(struct shard_pipe *p, struct fault *f)
 {
 	struct head h = { .n = 0 };
 
+	p->start = p->at - 4;
 	table_free(&p->table);
 	meta_free(&p->stats);
 	if (!get_meta(p, &h.meta, f) || !head_parse(&h, f) ||
@@ -132,7 +197,6 @@ static bool get_frame(struct shard_pipe *p, struct fault *f)
 static bool shard_ends(struct shard_pipe *p, struct fault *f)
 {
 	struct buf want = { 0 };
-	char hex[33];
 
 	table_frame(&want, &p->table);
 	bool ok = get_skippable(p, want.n - SHARD_SKIP_HEAD, f);
@@ -143,9 +207,8 @@ static bool shard_ends(struct shard_pipe *p, struct fault *f)
 	buf_free(&want);
 	if (!ok || (p->table.closed && !stats_check(&p->stats, &p->table, &p->head, f)))
 		return false;
-	table_id(&p->table, &p->head, hex);
-	buf_add(&p->ids, hex, 32);
-	p->shards++;
+	p->done = xrealloc(p->done, p->shards + 1, sizeof(*p->done));
+	shard_info_fill(&p->done[p->shards++], &p->head, &p->table, &p->stats, p->at - p->start);
 	p->inside = false;
 	return true;
 }
@@ -187,14 +250,4 @@ enum pipe_event shard_pipe_next(struct shard_pipe *p, struct fault *f)
 			return PIPE_FAULT;
 		}
 	}
-}
-
-void shard_pipe_close(struct shard_pipe *p)
-{
-	meta_free(&p->first.meta);
-	meta_free(&p->head.meta);
-	meta_free(&p->stats);
-	table_free(&p->table);
-	buf_free(&p->ids);
-	buf_free(&p->packed);
 }

@@ -13,6 +13,7 @@ void shard_set_open(struct shard_set *s, char *const *paths);
 size_t shard_set_find(const struct shard_set *s, uint64_t row);         /* the file with that row */
 void shard_set_close(struct shard_set *s);
 
+/* Of shards that are seekable. */
 const struct shard_set *shards_set(const struct shards *s);
 
 #endif

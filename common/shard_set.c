@@ -1,0 +1,124 @@
+#include "shard_set.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+bool shard_fits(const struct head *first, const struct head *h, uint64_t k, struct fault *f)
+{
+	char *contexts[2];
+
+	if (h->k != k || h->n != first->n)
+		return fault(f, "shard %llu/%llu where %llu/%llu should be", (unsigned long long)h->k,
+			     (unsigned long long)h->n, (unsigned long long)k, (unsigned long long)first->n);
+	if (h->dtype != first->dtype || h->cols != first->cols)
+		return fault(f, "%s with %zu columns among shards of %s with %zu", dtype_name(h->dtype),
+			     h->cols, dtype_name(first->dtype), first->cols);
+	contexts[0] = meta_get(&first->meta, "contexts");
+	contexts[1] = meta_get(&h->meta, "contexts");
+	const bool ok = !contexts[0] || !contexts[1] || !strcmp(contexts[0], contexts[1]);
+
+	free(contexts[0]);
+	free(contexts[1]);
+	return ok || fault(f, "of another run: its contexts are not those of the first shard");
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+struct names {
+	char **v;
+	size_t n;
+};
+
+static void names_add(struct names *l, char *name)
+{
+	l->v = xrealloc(l->v, l->n + 1, sizeof(*l->v));
+	l->v[l->n++] = name;
+}
+
+/* A directory stands for its files *.zst, by name. */
+static void names_add_path(struct names *l, const char *path)
+{
+	DIR *d = opendir(path);
+	const size_t from = l->n;
+
+	if (!d) {
+		names_add(l, xstrdup(path));
+		return;
+	}
+	for (struct dirent *e; (e = readdir(d)); ) {
+		const size_t n = strlen(e->d_name);
+
+		if (n > 4 && e->d_name[0] != '.' && !strcmp(e->d_name + n - 4, ".zst"))
+			names_add(l, xformat("%s/%s", path, e->d_name));
+	}
+	closedir(d);
+	if (l->n == from)
+		die("cannot read '%s': a directory without shards (*.zst)", path);
+	qsort(l->v + from, l->n - from, sizeof(*l->v), by_name);
+}
+
+/* Hundreds of shards are open at once. */
+static void allow_files(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+void shard_set_open(struct shard_set *s, char *const *paths)
+{
+	struct names l = { 0 };
+	struct fault f;
+
+	for (; *paths; paths++)
+		names_add_path(&l, *paths);
+	if (l.n > 64)
+		allow_files();
+	*s = (struct shard_set){ .file = xcalloc(l.n, sizeof(*s->file)), .n = l.n };
+	s->start = xcalloc(l.n + 1, sizeof(*s->start));
+	for (size_t i = 0; i < l.n; i++) {
+		const struct shard_file *one = &s->file[i];
+
+		if (!shard_file_open(&s->file[i], l.v[i], &f))
+			die("cannot read '%s': %s", l.v[i], f.text);
+		if (l.n > 1 && !shard_fits(&s->file[0].head, &one->head, i, &f))
+			die("cannot read '%s': %s", l.v[i], f.text);
+		s->start[i + 1] = s->start[i] + one->table.rows;
+		free(l.v[i]);
+	}
+	if (l.n > 1 && l.n != s->file[0].head.n)
+		die("cannot read %s: the last of %zu shards, %llu make the set", s->file[l.n - 1].name, l.n,
+		    (unsigned long long)s->file[0].head.n);
+	free(l.v);
+}
+
+size_t shard_set_find(const struct shard_set *s, uint64_t row)
+{
+	size_t low = 0, high = s->n;
+
+	while (high - low > 1) {
+		const size_t middle = (low + high) / 2;
+
+		if (s->start[middle] <= row)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+void shard_set_close(struct shard_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		shard_file_close(&s->file[i]);
+	free(s->file);
+	free(s->start);
+}
