@@ -36,8 +36,11 @@ struct cpu_kernels {
 	/* ds = p (ds - delta) a */
 	void (*softmax_bwd)(float *ds, const float *p, float delta, float a, size_t n);
 	void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const struct adamw *k);
-	/* x (n) = f > 0 ? x + a : 0; returns nothing */
+	/* x (n) = f > 0 ? x + a : 0 */
 	void (*relu_bwd)(float *x, const float *f, float a, size_t n);
+	/* The processor's limit, for measurements: n rounds of independent multiply-adds; returns the
+	 * floating-point operations done. */
+	double (*probe)(size_t n);
 };
 
 extern const struct cpu_kernels cpu_kernels_plain, cpu_kernels_avx2, cpu_kernels_avx512;

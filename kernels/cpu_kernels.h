@@ -269,10 +269,26 @@ static void relu_bwd(float *x, const float *f, float a, size_t n)
 	}
 }
 
+static double probe(size_t n)
+{
+	vec a0 = v_set(0), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, a8 = a0, a9 = a0;
+	const vec x = v_set(0.999f), y = v_set(1e-3f);
+
+	for (size_t i = 0; i < n; i++) {
+		a0 = v_fma(a0, x, y), a1 = v_fma(a1, x, y), a2 = v_fma(a2, x, y), a3 = v_fma(a3, x, y);
+		a4 = v_fma(a4, x, y), a5 = v_fma(a5, x, y), a6 = v_fma(a6, x, y), a7 = v_fma(a7, x, y);
+		a8 = v_fma(a8, x, y), a9 = v_fma(a9, x, y);
+	}
+	const volatile float sink = v_sum(a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9);
+
+	(void)sink;
+	return 2.0 * 10 * LANES * (double)n;
+}
+
 const struct cpu_kernels CPU_KERNELS = {
 	.name = CPU_KERNELS_NAME,
 	.gelu_fwd = gelu_fwd, .gelu_bwd = gelu_bwd,
 	.layernorm_fwd = layernorm_fwd, .layernorm_bwd = layernorm_bwd,
 	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, .highest = highest,
-	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd,
+	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd, .probe = probe,
 };
