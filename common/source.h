@@ -20,6 +20,7 @@ struct source_opts {
 	const char *field;              /* JSON key of the text; default "text" */
 	const struct opt_list *match;   /* globs on member names inside archives; none: all regular
 	                                 * members whose name does not start with "." or "__" */
+	bool shards;                    /* standard input holds token shards: a pipe cannot be looked at first */
 };
 
 struct doc {

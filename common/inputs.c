@@ -1,0 +1,192 @@
+#include "inputs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "pool.h"
+
+enum { BLOCK = 1 << 20 };
+
+struct input {
+	const char *path;
+	uint64_t bytes;
+	char hash[33];          /* "": not known yet */
+};
+
+static bool earlier(struct timespec a, struct timespec b)
+{
+	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+static void hash_file(void *arg, size_t i)
+{
+	struct input *in = (struct input *)arg + i;
+	const int fd = in->hash[0] ? -1 : open(in->path, O_RDONLY | O_CLOEXEC);
+	XXH3_state_t *h;
+	char *block;
+	size_t n;
+
+	if (in->hash[0])
+		return;
+	if (fd < 0)
+		die_errno("cannot open '%s'", in->path);
+	h = XXH3_createState();
+	block = xmalloc(BLOCK);
+	XXH3_128bits_reset(h);
+	in->bytes = 0;
+	while ((n = read_full(fd, block, BLOCK, in->path)) > 0) {
+		XXH3_128bits_update(h, block, n);
+		in->bytes += n;
+	}
+	const XXH128_hash_t x = XXH3_128bits_digest(h);
+
+	snprintf(in->hash, sizeof(in->hash), "%016llx%016llx", (unsigned long long)x.high64,
+		 (unsigned long long)x.low64);
+	XXH3_freeState(h);
+	free(block);
+	close(fd);
+}
+
+/* Hashes from the stamp's lines, in order, of inputs that did not change since.  The change
+ * time of a file also tells of one that was moved there or had its times set. */
+static void recall(struct input *in, size_t n, const char *output)
+{
+	char *stamp = xformat("%s.stamp", output), *line;
+	struct buf text = { 0 };
+	struct stat st, of;
+	unsigned long long bytes;
+	size_t i = 0;
+
+	if (stat(stamp, &st) == 0) {
+		read_file(stamp, &text, SIZE_MAX / 2);
+		for (line = strstr(text.p, "\ninput "); line && i < n; line = strstr(line + 1, "\ninput "), i++) {
+			char hash[33];
+
+			if (sscanf(line, "\ninput %llu %32[0-9a-f]", &bytes, hash) == 2 &&
+			    bytes == in[i].bytes && stat(in[i].path, &of) == 0 &&
+			    earlier(of.st_mtim, st.st_mtim) && earlier(of.st_ctim, st.st_mtim))
+				memcpy(in[i].hash, hash, sizeof(hash));
+		}
+	}
+	buf_free(&text);
+	free(stamp);
+}
+
+bool inputs_hashable(char *const *paths)
+{
+	struct stat st;
+
+	for (; *paths; paths++)
+		if (!strcmp(*paths, "-") || (stat(*paths, &st) == 0 && !S_ISREG(st.st_mode)))
+			return false;
+	return true;
+}
+
+uint64_t inputs_bytes(char *const *paths)
+{
+	uint64_t bytes = 0;
+	struct stat st;
+
+	for (; *paths; paths++)
+		if (stat(*paths, &st) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	return bytes;
+}
+
+struct timespec inputs_recipe(struct recipe *r, char *const *paths, const char *output)
+{
+	struct timespec began;
+	struct input *in;
+	struct stat st;
+	size_t n = 0;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &began);
+	while (paths[n])
+		n++;
+	in = xcalloc(n, sizeof(*in));
+	for (size_t i = 0; i < n; i++) {
+		in[i].path = paths[i];
+		if (stat(paths[i], &st) != 0)
+			die_errno("cannot open '%s'", paths[i]);
+		in[i].bytes = (uint64_t)st.st_size;
+	}
+	recall(in, n, output);
+	pool_for(n, hash_file, in);
+	for (size_t i = 0; i < n; i++)
+		recipe_add(r, "input", "%llu %s", (unsigned long long)in[i].bytes, in[i].hash);
+	free(in);
+	return began;
+}
+
+void inputs_remember(const char *output, struct timespec began)
+{
+	char *stamp = xformat("%s.stamp", output);
+
+	if (utimensat(AT_FDCWD, stamp, (struct timespec[]){ began, began }, 0) != 0)
+		die_errno("cannot write '%s'", stamp);
+	free(stamp);
+}
+
+/* ---- directories ---- */
+
+struct list {
+	char **v;
+	size_t n;
+};
+
+static void list_add(struct list *l, const char *path)
+{
+	l->v = xrealloc(l->v, l->n + 2, sizeof(*l->v));
+	l->v[l->n++] = xstrdup(path);
+	l->v[l->n] = NULL;
+}
+
+static int by_name(const FTSENT **a, const FTSENT **b)
+{
+	return strcmp((*a)->fts_name, (*b)->fts_name);
+}
+
+static bool hidden(const FTSENT *e)
+{
+	return e->fts_level > 0 && (e->fts_name[0] == '.' || !strncmp(e->fts_name, "__", 2));
+}
+
+static void walk(struct list *l, char *path)
+{
+	FTS *t = fts_open((char *[]){ path, NULL }, FTS_LOGICAL | FTS_NOCHDIR, by_name);
+	FTSENT *e;
+
+	if (!t)
+		die_errno("cannot read '%s'", path);
+	while ((e = fts_read(t)) != NULL) {
+		errno = e->fts_errno;
+		if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS)
+			die_errno("cannot read '%s'", e->fts_path);
+		if (hidden(e))
+			fts_set(t, e, FTS_SKIP);
+		else if (e->fts_info == FTS_F)
+			list_add(l, e->fts_path);
+	}
+	fts_close(t);
+}
+
+char **inputs_expand(char *const *paths)
+{
+	struct list l = { xcalloc(1, sizeof(char *)), 0 };
+	struct stat st;
+
+	for (; *paths; paths++) {
+		if (stat(*paths, &st) == 0 && S_ISDIR(st.st_mode))
+			walk(&l, *paths);
+		else
+			list_add(&l, *paths);
+	}
+	return l.v;
+}

@@ -1,0 +1,494 @@
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bpe.h"
+#include "jsonl.h"
+#include "layers.h"
+#include "shard.h"
+
+enum kind { NO_FILE, TEXT, JSON_LINES, TOKENS, PARQUET, SHARD };
+static const char BOM[] = "\xEF\xBB\xBF";
+enum { CHUNK = 1 << 18, LLMC_HEADER = 1024, LLMC_MAGIC = 20240520, NAME_DIGITS = 7, NAME_HASH = 32 };
+
+struct source {
+	char *path;
+	struct source_opts o;
+	struct layers *layers;
+	enum kind kind;         /* of the present file; NO_FILE: on to the next */
+	struct buf in;          /* its bytes read and not yet used: [at, in.n) */
+	size_t at;
+	bool ended;             /* all of the file is in `in` */
+	uint64_t line;          /* JSON Lines: lines seen */
+	struct buf text;
+	uint16_t *ids;          /* of a document of tokens */
+	size_t ids_cap;
+	uint64_t ids_left;      /* llm.c: tokens its header still promises */
+	bool leading;           /* the end token stands before the document (llm.c) */
+	struct shards *shards;
+	pid_t child;            /* Parquet: the filter, its standard output and error */
+	int child_out, child_err;
+};
+
+/* ---- bytes of the present file ---- */
+
+static size_t file_read(struct source *s, void *p, size_t bytes)
+{
+	if (s->kind == PARQUET)
+		return read_full(s->child_out, p, bytes, s->path);
+	if (s->kind == SHARD)
+		return shards_read(s->shards, p, bytes / sizeof(uint16_t)) * sizeof(uint16_t);
+	return layers_read(s->layers, p, bytes);
+}
+
+/* More of the file behind what is in s->in; false at its end. */
+static bool fill(struct source *s)
+{
+	static _Thread_local _Alignas(8) char chunk[CHUNK];
+
+	if (s->ended)
+		return false;
+	if (s->at > 0 && s->at >= s->in.n / 2) {
+		memmove(s->in.p, s->in.p + s->at, s->in.n - s->at);
+		s->in.n -= s->at;
+		s->at = 0;
+	}
+	const size_t n = file_read(s, chunk, sizeof(chunk));
+
+	buf_add(&s->in, chunk, n);
+	s->ended = n == 0;
+	return n > 0;
+}
+
+static bool have(struct source *s, size_t bytes)
+{
+	while (s->in.n - s->at < bytes)
+		if (!fill(s))
+			return false;
+	return true;
+}
+
+static uint32_t le32(const char *p)
+{
+	const unsigned char *u = (const unsigned char *)p;
+
+	return (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 | (uint32_t)u[3] << 24;
+}
+
+static uint16_t le16(const char *p)
+{
+	return (uint16_t)((unsigned char)p[0] | (unsigned char)p[1] << 8);
+}
+
+/* ---- text ---- */
+
+/* What Python's str.strip takes away: White_Space and the separators 1C-1F.  Length at p, or 0. */
+static size_t blank(const char *p, size_t n)
+{
+	const unsigned char *u = (const unsigned char *)p;
+
+	if (n > 0 && ((u[0] >= 9 && u[0] <= 13) || (u[0] >= 0x1C && u[0] <= 0x20)))
+		return 1;
+	if (n > 1 && u[0] == 0xC2 && (u[1] == 0x85 || u[1] == 0xA0))
+		return 2;
+	if (n > 2 && (!memcmp(p, "\xE1\x9A\x80", 3) || !memcmp(p, "\xE2\x81\x9F", 3) || !memcmp(p, "\xE3\x80\x80", 3)))
+		return 3;
+	if (n > 2 && u[0] == 0xE2 && u[1] == 0x80 &&
+	    ((u[2] >= 0x80 && u[2] <= 0x8A) || u[2] == 0xA8 || u[2] == 0xA9 || u[2] == 0xAF))
+		return 3;
+	return 0;
+}
+
+/* As the loader of OpenWebText leaves it: three or more newlines become two, then blanks are
+ * stripped at both ends. */
+static void normalise(struct buf *b)
+{
+	size_t from = 0, to = 0, run = 0, n;
+
+	for (size_t i = 0; i < b->n; i++) {
+		run = b->p[i] == '\n' ? run + 1 : 0;
+		if (run <= 2)
+			b->p[to++] = b->p[i];
+	}
+	while ((n = blank(b->p + from, to - from)) > 0)
+		from += n;
+	for (n = 1; n > 0 && to > from; to -= n) {
+		n = 0;
+		for (size_t k = 1; k <= 3 && k <= to - from && n == 0; k++)
+			n = blank(b->p + to - k, k) == k ? k : 0;
+	}
+	memmove(b->p, b->p + from, to - from);
+	b->n = to - from;
+	b->p[b->n] = 0;
+}
+
+/* NNNNNNN-<32 hex>.txt: a file of OpenWebText, also when it was unpacked. */
+static bool openwebtext_name(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *p = slash ? slash + 1 : path;
+
+	return strspn(p, "0123456789") == NAME_DIGITS && p[NAME_DIGITS] == '-' &&
+		strspn(p + NAME_DIGITS + 1, "0123456789abcdef") == NAME_HASH &&
+		!strcmp(p + NAME_DIGITS + 1 + NAME_HASH, ".txt");
+}
+
+static bool next_text(struct source *s, struct doc *d)
+{
+	while (fill(s))
+		;
+	s->kind = NO_FILE;
+	if (s->in.n > s->at && (layers_name(s->layers) || openwebtext_name(s->path)))
+		normalise(&s->in);
+	*d = (struct doc){ .text = s->in.p, .bytes = s->in.n };
+	return true;
+}
+
+/* ---- JSON Lines ---- */
+
+/* The next line, without its newline; false at the end. */
+static bool next_line(struct source *s, const char **line, size_t *bytes)
+{
+	size_t seen = 0;
+	const char *end = NULL;
+
+	do {
+		const char *from = s->in.p + s->at + seen;
+
+		if (s->in.n > s->at + seen)
+			end = memchr(from, '\n', s->in.n - s->at - seen);
+		seen = s->in.n - s->at;
+	} while (!end && fill(s));
+	*line = s->in.p + s->at;
+	*bytes = end ? (size_t)(end - *line) : seen;
+	s->at += *bytes + (end != NULL);
+	s->line++;
+	return end || seen > 0;
+}
+
+static bool only_blanks(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strchr(" \t\r", p[i] ? p[i] : 1))
+			return false;
+	return true;
+}
+
+static const char *where(struct source *s)
+{
+	return s->layers ? layers_where(s->layers) : "'<stdin>'";
+}
+
+static void child_end(struct source *s);
+
+static bool next_json(struct source *s, struct doc *d)
+{
+	const char *field = s->kind == PARQUET ? "text" : s->o.field, *line, *wrong;
+	size_t bytes;
+
+	do {
+		if (!next_line(s, &line, &bytes)) {
+			if (s->kind == PARQUET)
+				child_end(s);
+			s->kind = NO_FILE;
+			return false;
+		}
+	} while (only_blanks(line, bytes));
+	if ((wrong = jsonl_string(line, bytes, field, &s->text)) != NULL)
+		die("%s line %llu: %s ('%s' is wanted)", where(s), (unsigned long long)s->line, wrong, field);
+	*d = (struct doc){ .text = s->text.p, .bytes = s->text.n };
+	return true;
+}
+
+/* ---- Parquet, through tools/parquet-text beside this program ---- */
+
+static char *beside_me(const char *name)
+{
+	char me[4096];
+	const ssize_t n = readlink("/proc/self/exe", me, sizeof(me) - 1);
+
+	if (n < 0)
+		die_errno("cannot find where this program lies");
+	me[n] = 0;
+	*strrchr(me, '/') = 0;
+	return xformat("%s/%s", me, name);
+}
+
+static void child_start(struct source *s)
+{
+	extern char **environ;
+	char *script = beside_me("parquet-text"), *venv = beside_me("../venv/bin/python3");
+	char *python = access(venv, X_OK) == 0 ? venv : (char *)"python3";
+	char *argv[] = { python, script, (char *)s->o.field, s->path, NULL };
+	posix_spawn_file_actions_t fa;
+	int out[2];
+
+	if (pipe2(out, O_CLOEXEC) != 0 || (s->child_err = memfd_create("stderr", MFD_CLOEXEC)) < 0)
+		die_errno("cannot make a pipe");
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_adddup2(&fa, out[1], STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&fa, s->child_err, STDERR_FILENO);
+	if ((errno = posix_spawnp(&s->child, python, &fa, NULL, argv, environ)) != 0)
+		die_errno("cannot read Parquet '%s': cannot run '%s'", s->path, python);
+	posix_spawn_file_actions_destroy(&fa);
+	close(out[1]);
+	s->child_out = out[0];
+	free(script);
+	free(venv);
+}
+
+static int child_wait(struct source *s)
+{
+	int status = 0;
+
+	close(s->child_out);
+	while (waitpid(s->child, &status, 0) < 0 && errno == EINTR)
+		;
+	s->child = 0;
+	return status;
+}
+
+/* All was read: it must have ended well. */
+static void child_end(struct source *s)
+{
+	const int status = child_wait(s);
+	char why[512];
+
+	if (status != 0) {
+		const size_t n = pread_full(s->child_err, why, sizeof(why) - 1, 0, s->path);
+
+		why[n] = 0;
+		why[strcspn(why, "\n")] = 0;
+		die("cannot read Parquet '%s': %s", s->path, n ? why : "parquet-text failed");
+	}
+	close(s->child_err);
+}
+
+/* ---- tokens: documents end at (llm.c: begin with) the end token ---- */
+
+/* The next token of the file, or -1. */
+static int next_id(struct source *s)
+{
+	uint16_t id;
+
+	if (!have(s, 2)) {
+		if (s->in.n > s->at || (s->leading && s->ids_left > 0))
+			die("cannot read %s: truncated tokens", where(s));
+		return -1;
+	}
+	if (s->leading && s->ids_left-- == 0)
+		die("cannot read %s: more tokens than its header says", where(s));
+	id = le16(s->in.p + s->at);
+	s->at += 2;
+	return id;
+}
+
+static bool next_tokens(struct source *s, struct doc *d)
+{
+	size_t n = 0;
+	int id;
+
+	while ((id = next_id(s)) >= 0 && id != BPE_EOT) {
+		if (id > BPE_EOT)
+			die("cannot read %s: token %d is beyond GPT-2's", where(s), id);
+		if (n == s->ids_cap) {
+			s->ids_cap = n ? 2 * n : 1024;
+			s->ids = xrealloc(s->ids, s->ids_cap, sizeof(*s->ids));
+		}
+		s->ids[n++] = (uint16_t)id;
+	}
+	if (id < 0)
+		s->kind = NO_FILE;
+	if (id < 0 && n == 0 && !s->leading)
+		return false;
+	*d = (struct doc){ .ids = s->ids, .n_ids = n };
+	return true;
+}
+
+static void llmc_header(struct source *s)
+{
+	if (!have(s, LLMC_HEADER))
+		die("cannot read %s: truncated header", where(s));
+	const char *h = s->in.p + s->at;
+
+	if (le32(h + 4) != 1)
+		die("cannot read %s: llm.c version %u; only 1 (GPT-2 tokens) is known", where(s), le32(h + 4));
+	s->ids_left = le32(h + 8);
+	s->at += LLMC_HEADER;
+	/* the first document's end token stands in front; what precedes it belongs to another file */
+	s->leading = true;
+	if (have(s, 2) && le16(s->in.p + s->at) == BPE_EOT)
+		next_id(s);
+}
+
+/* ---- what a file is ---- */
+
+static bool starts(const char *p, size_t n, const char *magic, size_t bytes)
+{
+	return n >= bytes && !memcmp(p, magic, bytes);
+}
+
+/* `{"` or `{}`, with blanks: the first line of JSON Lines. */
+static bool json_start(const char *p, size_t n)
+{
+	size_t i = starts(p, n, BOM, 3) ? 3 : 0;
+
+	while (i < n && strchr(" \t\r\n", p[i] ? p[i] : 1))
+		i++;
+	if (i == n || p[i++] != '{')
+		return false;
+	while (i < n && (p[i] == ' ' || p[i] == '\t'))
+		i++;
+	return i < n && (p[i] == '"' || p[i] == '}');
+}
+
+/* Headerless uint16: bytes that no text has, all in the vocabulary, and end tokens or many of the common ones. */
+static bool token_start(const char *p, size_t n)
+{
+	size_t common = 0, ends = 0, controls = 0;
+
+	for (size_t i = 0; i < n; i++)
+		controls += (unsigned char)p[i] < 9;
+	for (size_t i = 0; i + 1 < n; i += 2) {
+		const unsigned id = le16(p + i);
+
+		if (id > BPE_EOT)
+			return false;
+		ends += id == BPE_EOT;
+		common += id < 1024;
+	}
+	return n >= 2 && (ends || controls) && (ends || common * 16 >= n / 2) && (controls || n % 2 == 0);
+}
+
+static enum kind kind_of(struct source *s)
+{
+	const char *p;
+	const size_t n = layers_peek(s->layers, &p, CHUNK);
+
+	if (starts(p, n, "PAR1", 4) && n > 4 && (unsigned char)p[4] < 0x20) {
+		if (!layers_plain(s->layers) || !strcmp(s->path, "-"))
+			die("cannot read %s: Parquet must be a file of its own", where(s));
+		return PARQUET;
+	}
+	if (n > 16 && !memcmp(p + 1, "\x2a\x4d\x18", 3) && !memcmp(p + 8, "fmill", 5)) {
+		if (!layers_plain(s->layers) || !strcmp(s->path, "-"))
+			die("cannot read %s: a token shard must be a file of its own", where(s));
+		return SHARD;
+	}
+	if (n >= 4 && le32(p) == LLMC_MAGIC)
+		return TOKENS;
+	if (json_start(p, n))
+		return JSON_LINES;
+	return token_start(p, n) ? TOKENS : TEXT;
+}
+
+static void shards_start(struct source *s)
+{
+	s->shards = shards_open((char *[]){ s->path, NULL });
+	if (shards_dtype(s->shards) != DT_U16 || shards_cols(s->shards) != 1)
+		die("cannot read '%s': a shard, but not of tokens", s->path);
+}
+
+/* On to the next file; false when there is none. */
+static bool next_file(struct source *s)
+{
+	const char *p;
+	char mark[3];
+
+	if (!s->layers || !layers_next(s->layers))
+		return false;
+	buf_clear(&s->in);
+	s->at = 0;
+	s->ended = s->leading = false;
+	s->line = 0;
+	s->kind = kind_of(s);
+	if (s->kind == PARQUET)
+		child_start(s);
+	if (s->kind == SHARD)
+		shards_start(s);
+	if (s->kind == JSON_LINES && layers_peek(s->layers, &p, 3) == 3 && !memcmp(p, BOM, 3))
+		layers_read(s->layers, mark, 3);
+	if (s->kind == TOKENS && have(s, 4) && le32(s->in.p) == LLMC_MAGIC)
+		llmc_header(s);
+	return true;
+}
+
+/* ---- the whole ---- */
+
+struct source *source_open(const char *path, const struct source_opts *o)
+{
+	struct source *s = xcalloc(1, sizeof(*s));
+
+	s->path = xstrdup(path);
+	s->o = *o;
+	if (!s->o.field)
+		s->o.field = "text";
+	buf_add(&s->in, "", 0);
+	buf_add(&s->text, "", 0);
+	if (o->shards && !strcmp(path, "-")) {
+		s->kind = SHARD;
+		shards_start(s);
+	} else {
+		s->layers = layers_open(path, o->match);
+	}
+	return s;
+}
+
+bool source_next(struct source *s, struct doc *d)
+{
+	for (;;) {
+		switch (s->kind) {
+		case NO_FILE:
+			if (s->shards)
+				shards_close(s->shards);
+			s->shards = NULL;
+			if (!next_file(s))
+				return false;
+			continue;
+		case TEXT:
+			if (next_text(s, d))
+				return true;
+			continue;
+		case JSON_LINES:
+		case PARQUET:
+			if (next_json(s, d))
+				return true;
+			continue;
+		case TOKENS:
+		case SHARD:
+			if (next_tokens(s, d))
+				return true;
+			continue;
+		}
+	}
+}
+
+uint64_t source_bytes(const struct source *s)
+{
+	return s->layers ? layers_consumed(s->layers) : 0;
+}
+
+void source_close(struct source *s)
+{
+	if (s->child) {
+		kill(s->child, SIGTERM);
+		child_wait(s);
+		close(s->child_err);
+	}
+	if (s->shards)
+		shards_close(s->shards);
+	if (s->layers)
+		layers_close(s->layers);
+	buf_free(&s->in);
+	buf_free(&s->text);
+	free(s->ids);
+	free(s->path);
+	free(s);
+}
