@@ -3,7 +3,7 @@
 cd "$TMP" || exit 1
 "$BIN/tokenize" -q --val 0.1 --val-out val.zst -o train.zst "$TOP/tests/fixtures/tiny.jsonl" || exit 1
 net="--n-head 2 --n-embd 16 --block 32 --batch 2 --accum 2"
-common="$net --warmup 2 --lr 1e-2 --min-lr 1e-3 --eval-contexts 5 --save-every 1 --val val.zst"
+common="$net --warmup 2 --lr 1e-2 --min-lr 1e-3 --eval-contexts 5 --save-every 0 --val val.zst"
 train="$BIN/gptrain $common --iters 12 --eval-every 4"
 last() { tail -1 "$1" | grep -o "\"$2\": [^,}]*"; } # file key
 value() { last "$1" "$2" | cut -d' ' -f2; }

@@ -25,14 +25,14 @@ static const char usage[] =
 static struct {
 	struct opt_common c;
 	uint64_t n_layer, n_head, n_embd, block, vocab, batch, accum, iters, warmup, decay_iters;
-	uint64_t eval_every, eval_contexts, save_every, cache;
-	double lr, min_lr, beta1, beta2, weight_decay, clip;
+	uint64_t eval_every, eval_contexts, cache;
+	double save_every, lr, min_lr, beta1, beta2, weight_decay, clip;
 	bool bias;
 	const char *val, *metrics, *init, *eval;
 } o = {
 	.c = OPT_COMMON_INIT, .n_layer = 1, .n_head = 4, .n_embd = 128, .block = 1024, .vocab = 50304,
 	.batch = 12, .accum = 40, .iters = 200000, .warmup = 2000, .eval_every = 2000,
-	.eval_contexts = 200, .save_every = 1000, .cache = 256 << 20, .lr = 6e-4, .min_lr = 6e-5,
+	.eval_contexts = 200, .save_every = 30, .cache = 256 << 20, .lr = 6e-4, .min_lr = 6e-5,
 	.beta1 = .9, .beta2 = .95, .weight_decay = .1, .clip = 1,
 };
 
@@ -58,7 +58,7 @@ static const struct opt opts[] = {
 	OPT_F64(0, "clip", &o.clip, 0, 1e9, "highest gradient norm; 0: any"),
 	OPT_U64(0, "eval-every", &o.eval_every, 1, 1e12, "iterations between evaluations"),
 	OPT_U64(0, "eval-contexts", &o.eval_contexts, 1, 1e12, "windows of VAL evaluated, from its start"),
-	OPT_U64(0, "save-every", &o.save_every, 1, 1e12, "iterations between states to resume from"),
+	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
 	OPT_SIZE(0, "cache", &o.cache, 1 << 16, 1e18, "memory for decoded token frames"),
 	OPT_STR(0, "metrics", &o.metrics, "FILE", "JSON Lines, one an evaluation; default: GPT's name with .jsonl"),
 	OPT_STR(0, "init", &o.init, "FILE", "start from this checkpoint's weights"),
@@ -297,6 +297,8 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 	}
 	prog_start("tokens", (o.iters - r->s.it) * o.accum * o.batch * o.block);
 	batch_ahead(r, r->s.it * o.accum);
+	double saved = now_secs();
+
 	while (r->s.it < o.iters) {
 		const double lr = iterate(r);
 		const bool eval = r->s.it % o.eval_every == 0 || r->s.it == o.iters;
@@ -305,8 +307,10 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 			report(r, lr);
 		else
 			prog_note("loss %.3f", r->s.loss_sum / r->s.loss_n);
-		if (resumable && (eval || r->s.it % o.save_every == 0))
+		if (resumable && (eval || now_secs() - saved >= o.save_every)) {
 			save(r, state);
+			saved = now_secs();
+		}
 	}
 	for (size_t i = 0; i < 2; i++) {
 		free(r->batch[i].idx);
