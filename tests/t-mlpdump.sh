@@ -46,6 +46,7 @@ ok "--level 1" $dump -q --bins 3 --level 1 -o bins train.zst
 ok "... is another file" test "$(stat -c %i bins/001.zst)" != "$inode"
 ok "two bins in the same folder" $dump -q --bins 2 -o bins train.zst
 ok "... leave no third" test "$(ls bins | wc -l)" = 2
+ok "more bins than files may be open" eval '(ulimit -S -n 40 && $dump -q --bins 50 -o fifty train.zst)'
 ok "no debris" test -z "$(find . -name '*.part' -o -name '*.state*')"
 
 # Killed as soon as there is a state, then at any time.

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gpt.h"
@@ -357,11 +358,24 @@ static uint64_t finish(struct dump *d)
 	return bytes;
 }
 
+/* A thousand bins are a thousand open files; the usual limit is about as many. */
+static void allow_files(size_t n)
+{
+	struct rlimit l;
+	const rlim_t want = n + 100;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= want)
+		return;
+	l.rlim_cur = want < l.rlim_max ? want : l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l); /* in vain: the file that is too many says so */
+}
+
 static void run(struct dump *d, const struct recipe *state)
 {
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	bool finishing = false;
 
+	allow_files(d->shards);
 	if (!resumable || !resume(d, state, &finishing))
 		for (size_t i = 0; i < d->shards; i++)
 			d->w[i] = shard_create(d->paths[i], &d->spec[i], resumable ? OUT_KEEP : 0);
