@@ -29,12 +29,12 @@ static struct {
 	struct opt_common c;
 	const char *gpt, *val, *pick, *l1, *l1_mean, *metrics, *init, *eval;
 	uint64_t features, batch, steps, normalise_every, resample_every, resample_events, pick_rows;
-	uint64_t eval_every, eval_contexts, log_every, save_every;
-	double lr, ultra_low;
+	uint64_t eval_every, eval_contexts, log_every;
+	double lr, ultra_low, save_every;
 } o = {
 	.c = OPT_COMMON_INIT, .l1 = default_l1, .features = 4096, .batch = 8192, .normalise_every = 1000,
 	.resample_every = 25000, .resample_events = 4, .pick_rows = 819200, .eval_every = 1000,
-	.eval_contexts = 2000, .save_every = 1000, .lr = 3e-4, .ultra_low = 1e-3,
+	.eval_contexts = 2000, .save_every = 30, .lr = 3e-4, .ultra_low = 1e-3,
 };
 
 static const struct opt opts[] = {
@@ -56,7 +56,7 @@ static const struct opt opts[] = {
 	OPT_U64(0, "eval-contexts", &o.eval_contexts, 1, 1e12, "windows of VAL evaluated, from its start"),
 	OPT_F64(0, "ultra-low", &o.ultra_low, 0, 1, "density below which a feature counts as ultra-low"),
 	OPT_U64(0, "log-every", &o.log_every, 0, 1e12, "steps between lines of metrics; 0: a tenth of --eval-every"),
-	OPT_U64(0, "save-every", &o.save_every, 1, 1e12, "steps between states to resume from"),
+	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
 	OPT_STR(0, "metrics", &o.metrics, "FILE", "JSON Lines; default: SAE's name with .jsonl"),
 	OPT_STR(0, "init", &o.init, "FILE", "start from this checkpoint's weights"),
 	OPT_STR(0, "eval", &o.eval, "FILE", "train nothing, print this checkpoint's figures"),
@@ -328,6 +328,8 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 {
 	const uint64_t steps = feed_steps(r->feed);
 
+	double saved = now_secs();
+
 	feed_start(r->feed, r->now.step);
 	prog_start("rows", steps ? (steps - r->now.step) * o.batch : 0);
 	for (const float *x = feed_next(r->feed); x; ) {
@@ -337,8 +339,10 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 
 		if (judged || r->now.step % o.log_every == 0)
 			report(r, judged && r->judge.t);
-		if (resumable && (judged || r->now.step % o.save_every == 0))
+		if (resumable && (judged || now_secs() - saved >= o.save_every)) {
 			save(r, state);
+			saved = now_secs();
+		}
 		prog_step(o.batch);
 	}
 	if (r->now.step == 0)
