@@ -49,8 +49,6 @@ static bool truncated(const struct shard_pipe *p, struct fault *f)
 		return fault(f, "truncated after %llu rows of shard %llu/%llu, no end marker",
 			     (unsigned long long)p->table.rows, (unsigned long long)p->head.k,
 			     (unsigned long long)p->head.n);
-	if (p->shards)
-		return fault(f, "truncated or foreign after %zu whole shards", p->shards);
 	return fault(f, p->at ? "truncated in its first bytes, or no shard" : "empty");
 }
 
@@ -213,41 +211,54 @@ static bool shard_ends(struct shard_pipe *p, struct fault *f)
 	return true;
 }
 
-static enum pipe_event stream_ends(const struct shard_pipe *p, struct fault *f)
+/* ---- what comes next ---- */
+
+static enum pipe_event between_shards(struct shard_pipe *p, struct fault *f)
 {
-	/* a shard in the middle of a set may come alone, a first one promises the others */
-	if (p->head.k + 1 == p->head.n || (p->first.k > 0 && p->shards == 1))
+	/* a shard from within a set may come alone; a first one promises the others */
+	const bool all = p->shards && (p->first.k > 0 || p->head.k + 1 == p->head.n);
+	const uint64_t at = p->at;
+	const bool more = get(p, 4, f);
+
+	if (all && p->at == at)
 		return PIPE_END;
-	fault(f, "ends after shard %llu/%llu", (unsigned long long)p->head.k, (unsigned long long)p->head.n);
+	if (all)
+		fault(f, "something follows shard %llu/%llu", (unsigned long long)p->head.k,
+		      (unsigned long long)p->head.n);
+	else if (p->shards && (!more || get_u32(p->packed.p) != SHARD_META_MAGIC))
+		fault(f, "no shard follows shard %llu/%llu", (unsigned long long)p->head.k,
+		      (unsigned long long)p->head.n);
+	else if (more && get_u32(p->packed.p) != SHARD_META_MAGIC)
+		fault(f, "no shard");
+	else if (more && shard_begins(p, f))
+		return PIPE_BEGIN;
 	return PIPE_FAULT;
+}
+
+static enum pipe_event inside_shard(struct shard_pipe *p, struct fault *f)
+{
+	const uint64_t at = p->at;
+
+	if (!get(p, 4, f))
+		return PIPE_FAULT;
+	switch (get_u32(p->packed.p)) {
+	case ZSTD_MAGICNUMBER:
+		return get_frame(p, f) ? PIPE_FRAME : PIPE_FAULT;
+	case SHARD_TABLE_MAGIC:
+		return shard_ends(p, f) ? PIPE_SHARD : PIPE_FAULT;
+	case SHARD_META_MAGIC:
+		if (!get_meta(p, &p->stats, f) || !add_meta(p, f))
+			return PIPE_FAULT;
+		buf_clear(&p->packed);
+		return inside_shard(p, f);
+	default:
+		fault(f, "something foreign at byte %llu of the stream", (unsigned long long)at);
+		return PIPE_FAULT;
+	}
 }
 
 enum pipe_event shard_pipe_next(struct shard_pipe *p, struct fault *f)
 {
-	for (;;) {
-		const uint64_t at = p->at;
-
-		buf_clear(&p->packed);
-		if (!get(p, 4, f))
-			return p->at == at && p->shards && !p->inside ? stream_ends(p, f) : PIPE_FAULT;
-		const uint32_t magic = get_u32(p->packed.p);
-
-		if (!p->inside) {
-			if (magic != SHARD_META_MAGIC) {
-				fault(f, p->shards ? "something else than a shard follows" : "no shard");
-				return PIPE_FAULT;
-			}
-			return shard_begins(p, f) ? PIPE_BEGIN : PIPE_FAULT;
-		} else if (magic == SHARD_META_MAGIC) {
-			if (!get_meta(p, &p->stats, f) || !add_meta(p, f))
-				return PIPE_FAULT;
-		} else if (magic == SHARD_TABLE_MAGIC) {
-			return shard_ends(p, f) ? PIPE_SHARD : PIPE_FAULT;
-		} else if (magic == ZSTD_MAGICNUMBER) {
-			return get_frame(p, f) ? PIPE_FRAME : PIPE_FAULT;
-		} else {
-			fault(f, "something foreign at byte %llu", (unsigned long long)at);
-			return PIPE_FAULT;
-		}
-	}
+	buf_clear(&p->packed);
+	return p->inside ? inside_shard(p, f) : between_shards(p, f);
 }

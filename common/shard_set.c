@@ -95,7 +95,7 @@ void shard_set_open(struct shard_set *s, char *const *paths)
 		free(l.v[i]);
 	}
 	if (l.n > 1 && l.n != s->file[0].head.n)
-		die("cannot read %s: the last of %zu shards, %llu make the set", s->file[l.n - 1].name, l.n,
+		die("cannot read %s: the set ends after shard %zu/%llu", s->file[l.n - 1].name, l.n - 1,
 		    (unsigned long long)s->file[0].head.n);
 	free(l.v);
 }
