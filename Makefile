@@ -91,23 +91,20 @@ tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text
 $(LIB): $(patsubst %,$(OBJ)/%.o,$(COMMON) $(KERNELS))
 	@rm -f $@; ar rcs $@ $^
 $(OBJ)/%.o: %.c | $(filter deps,$(MAKECMDGOALS))
-	@mkdir -p $(@D)
 	$(call run,CC,$@,$(CC) $(CPPFLAGS) $(CFLAGS) $(call flags_for,$*) -c -o $@ $<)
 $(OBJ)/%.o: %.S | $(filter deps,$(MAKECMDGOALS))
-	@mkdir -p $(@D)
 	$(call run,AS,$@,$(CC) $(CPPFLAGS) -c -o $@ $<)
 $(OBJ)/common/vocab_data.o: data/gpt2.tiktoken data/unicode_classes.tsv
 $(OBJ)/tools/htmlgen_assets.o: $(wildcard tools/htmlgen*.js tools/htmlgen*.css tools/htmlgen*.html)
 .SECONDEXPANSION:
 $(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB)
-	@mkdir -p $(@D)
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS))
 $(BIN)/parquet-text: tools/parquet-text
-	@mkdir -p $(@D); cp $< $@
+	$(call run,CP,$@,cp $< $@)
 -include $(wildcard $(OBJ)/*/*.d)
-# Quiet by default; V=1 shows the commands.
+# $(call run,WORD,OUTPUT,COMMAND): quiet by default; V=1 shows the commands.
 V ?=
-run = $(if $(V),$3,@printf '%-5s %s\n' $1 $2; $3)
+run = $(if $(V),,@printf '%-5s %s\n' $1 $2;) mkdir -p $(dir $2) && $3
 
 # ---- data graph ----------------------------------------------------------------------------
 # A stage is stale for make when an input, its tool or its knobs are newer; the tool then compares
@@ -175,7 +172,7 @@ keep_stamp = mkdir -p $(dir $2); text='$(foreach k,$(knobs_$1),$k=$($k))'; \
 	cmp -s - $2 <<< "$$text" || echo "$$text" >$2
 
 $(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens
-	$(call run,TOK,$(OUT)/tokens,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
+	$(call run,TOK,$(OUT)/tokens/,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
 		--val $(VAL) --val-out $(OUT)/tokens/val.zst -o $(OUT)/tokens/train.zst $(TEXT))
 
 $(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt
@@ -246,14 +243,11 @@ REAL64 := u-grad
 .PHONY: check check-plain check-address check-thread tests lint
 tests: tools $(TESTS)
 $(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB)
-	@mkdir -p $(@D)
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
 $(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(filter-out tests/golden-tokens.c,$(wildcard tests/golden-*.c))) $(LIB)
-	@mkdir -p $(@D)
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
 # The nets and ref once more in double, for central differences.
 $(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
-	@mkdir -p $(@D)
 	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
 
 PROVE = prove -j2 --timer --exec tests/run
