@@ -247,7 +247,7 @@ $(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB)
 $(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(filter-out tests/golden-tokens.c,$(wildcard tests/golden-*.c))) $(LIB)
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
 # The nets and ref once more in double, for central differences.
-$(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
+$(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
 	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
 
 PROVE = prove -j2 --timer --exec tests/run
