@@ -1,6 +1,5 @@
 #include "attrib.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,8 +169,8 @@ static void spread(const float *w, size_t n, const struct attrib_words *out)
 	float lo = w[0], hi = w[0];
 
 	for (size_t v = 1; v < n; v++) {
-		lo = fminf(lo, w[v]);
-		hi = fmaxf(hi, w[v]);
+		lo = w[v] < lo ? w[v] : lo;
+		hi = w[v] > hi ? w[v] : hi;
 	}
 	const double scale = hi > lo ? (double)out->H / ((double)hi - lo) : 0;
 

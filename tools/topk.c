@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "attrib.h"
@@ -276,16 +277,17 @@ static uint64_t write_field(const struct run *r, const char *dir, enum top_name 
 	const struct shard_spec spec = { f.dtype, f.cols, 0, 0, 1, &m, 0 };
 	char *path = top_path(dir, &f);
 	struct shard_writer *w = shard_create(path, &spec, 0);
+	struct stat st;
 
 	shard_write(w, data, f.rows);
-	const uint64_t bytes = shard_bytes(w);
-
 	shard_finish(w);
 	json_object_set_new(fields, f.name, json_pack("{s:s, s:s, s:I, s:I}", "file", strrchr(path, '/') + 1,
 		"dtype", dtype_name(f.dtype), "rows", (json_int_t)f.rows, "cols", (json_int_t)f.cols));
+	if (stat(path, &st) != 0)
+		die_errno("cannot read '%s'", path);
 	meta_free(&m);
 	free(path);
-	return bytes;
+	return (uint64_t)st.st_size;
 }
 
 static float *means(const struct examples *x)
