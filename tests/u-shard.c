@@ -16,6 +16,13 @@
 #include "rng.h"
 #include "shard_input.h"
 
+/* Children of this test, which has a thread already, start threads of their own. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0:atexit_sleep_ms=0";
+}
+
 static char dir[] = "/tmp/u-shard.XXXXXX";
 
 static char *in_dir(const char *name)
