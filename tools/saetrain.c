@@ -448,13 +448,14 @@ static void make(struct run *r, const struct recipe *p)
 /* The rows' own word on the GPT they come from must agree with --gpt, and stands in for it. */
 static void check_gpt(struct run *r, struct shards *s, const char *name)
 {
-	char *id = meta_get(shards_meta(s), "gpt");
+	char *id = meta_get(shards_meta(s), "gpt"), was[33];
 
-	if (id && strcmp(r->judge.id, "none") && strcmp(id, r->judge.id))
-		die("'%s' was made with another GPT than '%s'", name, o.gpt ? o.gpt : "the input");
+	memcpy(was, r->judge.id, sizeof(was));
 	if (id)
 		snprintf(r->judge.id, sizeof(r->judge.id), "%s", id);
 	free(id);
+	if (strcmp(was, "none") && strcmp(was, r->judge.id))
+		die("'%s' was made with another GPT than '%s'", name, o.gpt ? o.gpt : "the input");
 }
 
 static void open_pick(struct run *r, size_t D)
