@@ -75,6 +75,21 @@ ok "--eval" eval '"$BIN/gptrain" -q --batch 2 --eval-contexts 5 --val val.zst --
 ok "... prints the loss of the last evaluation" test "$(last eval val_loss)" = "$(last b.jsonl val_loss)"
 ok "... and the unigram" test "$(last eval unigram)" = "$(last b.jsonl unigram)"
 ok "--eval without training tokens" eval '"$BIN/gptrain" -q --val val.zst --eval b.safetensors >eval && ! grep -q unigram eval'
+cat >check.py <<'P'
+# The last line of metrics: validation loss and add-one unigram of the first five windows of val.
+from gpt import *
+
+T, said = 32, json.loads(open('b.jsonl').read().splitlines()[-1])
+val, train = flat('val.zst', '<u2'), flat('train.zst', '<u2')
+idx, targets = val[:5 * T].reshape(5, T), val[1:5 * T + 1].reshape(5, T)
+loss = Gpt('b.safetensors', heads=2).nll(idx, targets).mean()
+assert abs(said['val_loss'] / loss - 1) < 1e-5, (said, loss)
+count = np.bincount(train, minlength=50257)
+unigram = -np.log((count[targets] + 1) / (len(train) + 50257)).mean()
+assert abs(said['unigram'] / unigram - 1) < 1e-8, (said, unigram)
+P
+export PYTHONPATH=$TOP/tests PYTHONDONTWRITEBYTECODE=1
+if python3 -c 'import numpy' 2>/dev/null; then ok "... and both by numpy" python3 check.py; else skip "... and both by numpy" "no numpy"; fi
 ok "--init, no step" "$BIN/gptrain" -q $common --lr 0 --min-lr 0 --iters 1 --init b.safetensors -o i.safetensors train.zst
 ok "... keeps the weights" test "$(last i.jsonl val_loss)" = "$(last b.jsonl val_loss)"
 ok "two layers, biases" "$BIN/gptrain" -q $common --n-layer 2 --bias --iters 2 -o two.safetensors train.zst

@@ -31,34 +31,14 @@ rows all.zst >all
 rows one.zst >some
 ok "... contains the sampled rows" eval '[ "$(grep -cxFf all some)" = 720 ]'
 ok "--samples of the whole context, f32" "$BIN/mlpdump" -q --gpt gpt.safetensors --contexts 60 --samples 32 --dtype f32 -o all32.zst train.zst
-cat >gpt.py <<'P'
-# The GPT once more in numpy: every dumped context is a window of the tokens, no two the same one, its
-# rows are that window's activations; sampled rows are some of them, in order.
-import json, math, struct, subprocess
-import numpy as np
+cat >check.py <<'P'
+# Every dumped context is a window of the tokens, no two the same one, its rows are that window's
+# activations; sampled rows are some of them, in order.
+from gpt import *
 
-def flat(path, dtype):
-    return np.frombuffer(subprocess.run(['zstd', '-qdc', path], stdout=subprocess.PIPE, check=True).stdout, dtype)
-
-raw = open('gpt.safetensors', 'rb').read()
-n, = struct.unpack('<Q', raw[:8])
-w = {k: np.frombuffer(raw[8 + n:][slice(*v['data_offsets'])], '<f4').reshape(v['shape']).astype(float)
-     for k, v in json.loads(raw[8:8 + n]).items() if k != '__metadata__'}
-L = lambda k: w['transformer.h.0.' + k + '.weight']
-norm = lambda x, g: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * g
-T, heads = 32, 2
+T = 32
 tokens = flat('train.zst', '<u2')
-idx = tokens[:(len(tokens) - 1) // T * T].reshape(-1, T)
-x = w['transformer.wte.weight'][idx] + w['transformer.wpe.weight']
-N, _, C = x.shape
-q, k, v = (a.reshape(N, T, heads, C // heads).swapaxes(1, 2)
-           for a in np.split(norm(x, L('ln_1')) @ L('attn.c_attn').T, 3, -1))
-s = q @ k.swapaxes(2, 3) / math.sqrt(C // heads)
-s = np.exp(np.where(np.tri(T) > 0, s, -np.inf))
-y = (s / s.sum(-1, keepdims=True) @ v).swapaxes(1, 2).reshape(N, T, C)
-x = x + y @ L('attn.c_proj').T
-h = norm(x, L('ln_2')) @ L('mlp.c_fc').T
-acts = h * (1 + np.vectorize(math.erf)(h / math.sqrt(2))) / 2
+acts = Gpt('gpt.safetensors', heads=2).acts(tokens[:(len(tokens) - 1) // T * T].reshape(-1, T))
 dumped, some = flat('all32.zst', '<f4').reshape(60, T, -1), flat('one.zst', '<f2').reshape(60, 12, -1)
 windows = set()
 for c in range(60):
@@ -70,7 +50,8 @@ for c in range(60):
     assert (np.diff(rows.argmin(1)) > 0).all(), (c, rows.argmin(1))
 assert len(windows) == 60, windows
 P
-if python3 -c 'import numpy' 2>/dev/null; then ok "the same activations by numpy" python3 gpt.py; else skip "the same activations by numpy" "no numpy"; fi
+export PYTHONPATH=$TOP/tests PYTHONDONTWRITEBYTECODE=1
+if python3 -c 'import numpy' 2>/dev/null; then ok "the same activations by numpy" python3 check.py; else skip "the same activations by numpy" "no numpy"; fi
 for t in bf16:2 f32:4; do
 	ok "--dtype ${t%:*}" eval '$dump -q --dtype ${t%:*} -o t.zst train.zst && [ $(zstd -qdc t.zst | wc -c) = $((720 * 64 * ${t#*:})) ]'
 done
