@@ -38,6 +38,14 @@ struct cpu_kernels {
 	void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const struct adamw *k);
 	/* x (n) = f > 0 ? x + a : 0 */
 	void (*relu_bwd)(float *x, const float *f, float a, size_t n);
+	/* Positive values of x (n): index (from `first` on) and value; returns how many */
+	size_t (*compact)(uint32_t *index, float *value, const float *x, uint32_t first, size_t n);
+	/* y (D) = base + Σ coef[i] m[index[i]], m (…,D); base NULL: 0 */
+	void (*gather_sum)(float *y, const float *base, const uint32_t *index, const float *coef, size_t n,
+			   const float *m, size_t D);
+	/* y (n) = <x, m[index[i]]> + a, x (D) */
+	void (*gather_dots)(float *y, const float *x, float a, const uint32_t *index, size_t n,
+			    const float *m, size_t D);
 	/* The processor's limit, for measurements: n rounds of independent multiply-adds; returns the
 	 * floating-point operations done. */
 	double (*probe)(size_t n);
@@ -75,6 +83,27 @@ void cpu_linear(struct backend *b);
 void cpu_attention(struct backend *b);
 void cpu_head(struct backend *b);
 void cpu_sae(struct backend *b);
+
+/* One pass of the autoencoder; which members are set depends on the op. */
+struct sae_pass {
+	const float *x;                 /* (N,D) */
+	struct sae_params p, g;
+	size_t N, D, F;
+	float lambda_n;                 /* lambda / N */
+	float *err2, *l1, *xhat;        /* wanted: (N), (N), (N,D); or NULL */
+	uint32_t *fired;                /* (F) or NULL */
+};
+/* The gradients by active latents alone; false, with nothing changed but g, when a block of rows has
+ * more of them than pays. */
+bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s);
+/* A block of n <= 128 rows from `from`: adds to sums and sets what is wanted; false as above. */
+bool cpu_sae_forward_sparse(struct sae_sums *sums, const struct sae_pass *s, size_t from, size_t n);
+/* xhat (n,D) of f (n,F); false as above */
+bool cpu_sae_decode_sparse(float *xhat, const struct sae_pass *s, const float *f, size_t n);
+/* g.b_dec = Σ dxhat - encᵀ Σ df: through the decoder's bias and through x - b_dec.  dxhat_sum (blocks,D);
+ * Σ df is g.b_enc */
+void cpu_sae_grad_bias(const struct sae_pass *s, const float *dxhat_sum, size_t blocks);
+struct sae_sums cpu_sae_add_up(const struct sae_sums *sums, size_t blocks);
 void cpu_rows(struct backend *b);
 
 #endif

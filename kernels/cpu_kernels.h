@@ -269,6 +269,91 @@ static void relu_bwd(float *x, const float *f, float a, size_t n)
 	}
 }
 
+static size_t compact(uint32_t *index, float *value, const float *x, uint32_t first, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < n; i += LANES) {
+		const size_t k = lanes_at(i, n);
+
+		for (uint32_t m = v_positive(load_k(x + i, k)); m; m &= m - 1) {
+			const size_t at = i + (size_t)__builtin_ctz(m);
+
+			index[found] = first + (uint32_t)at;
+			value[found++] = x[at];
+		}
+	}
+	return found;
+}
+
+/* Vectors summed at once, in registers; rows fetched ahead: they come from beyond L2 */
+enum { GATHER = LANES == 16 ? 16 : 8, AHEAD = 6 };
+
+INLINE void prefetch_row(const float *row, size_t n)
+{
+	for (size_t i = 0; i < n; i += 16)
+		__builtin_prefetch(row + i, 0, 3);
+}
+
+static void gather_sum(float *y, const float *base, const uint32_t *index, const float *coef, size_t n,
+		       const float *m, size_t D)
+{
+	const size_t step = GATHER * LANES, whole = D / step * step;
+
+	for (size_t c = 0; c < whole; c += step) {
+		vec s[GATHER];
+
+		for (size_t j = 0; j < GATHER; j++)
+			s[j] = base ? v_load(base + c + j * LANES) : v_set(0);
+		for (size_t i = 0; i < n; i++) {
+			const float *row = m + index[i] * D + c;
+			const vec a = v_set(coef[i]);
+
+			prefetch_row(m + index[i + AHEAD < n ? i + AHEAD : n - 1] * D + c, step);
+			for (size_t j = 0; j < GATHER; j++)
+				s[j] = v_fma(a, v_load(row + j * LANES), s[j]);
+		}
+		for (size_t j = 0; j < GATHER; j++)
+			v_store(y + c + j * LANES, s[j]);
+	}
+	for (size_t c = whole; c < D; c += LANES) {
+		const size_t k = lanes_at(c, D);
+		vec s = base ? load_k(base + c, k) : v_set(0);
+
+		for (size_t i = 0; i < n; i++)
+			s = v_fma(v_set(coef[i]), load_k(m + index[i] * D + c, k), s);
+		store_k(y + c, s, k);
+	}
+}
+
+static void gather_dots(float *y, const float *x, float a, const uint32_t *index, size_t n,
+			const float *m, size_t D)
+{
+	const size_t fours = n / 4 * 4;
+
+	for (size_t i = 0; i < fours; i += 4) {
+		const float *r0 = m + index[i] * D, *r1 = m + index[i + 1] * D;
+		const float *r2 = m + index[i + 2] * D, *r3 = m + index[i + 3] * D;
+		vec s0 = v_set(0), s1 = s0, s2 = s0, s3 = s0;
+
+		for (size_t c = 0; c < D; c += LANES) {
+			const size_t k = lanes_at(c, D);
+			const vec xc = load_k(x + c, k);
+
+			s0 = v_fma(xc, load_k(r0 + c, k), s0);
+			s1 = v_fma(xc, load_k(r1 + c, k), s1);
+			s2 = v_fma(xc, load_k(r2 + c, k), s2);
+			s3 = v_fma(xc, load_k(r3 + c, k), s3);
+		}
+		y[i] = v_sum(s0) + a;
+		y[i + 1] = v_sum(s1) + a;
+		y[i + 2] = v_sum(s2) + a;
+		y[i + 3] = v_sum(s3) + a;
+	}
+	for (size_t i = fours; i < n; i++)
+		y[i] = dot(x, m + index[i] * D, D) + a;
+}
+
 static double probe(size_t n)
 {
 	vec a0 = v_set(0), a1 = v_set(1), a2 = v_set(2), a3 = v_set(3), a4 = v_set(4);
@@ -291,5 +376,6 @@ const struct cpu_kernels CPU_KERNELS = {
 	.gelu_fwd = gelu_fwd, .gelu_bwd = gelu_bwd,
 	.layernorm_fwd = layernorm_fwd, .layernorm_bwd = layernorm_bwd,
 	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, .highest = highest,
-	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd, .probe = probe,
+	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd,
+	.compact = compact, .gather_sum = gather_sum, .gather_dots = gather_dots, .probe = probe,
 };

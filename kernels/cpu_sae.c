@@ -1,25 +1,23 @@
-/* cpu_sae: the sparse autoencoder with dense products. */
+/*
+ * cpu_sae: the sparse autoencoder by dense products, which suit its first steps; where few latents
+ * are active, cpu_sparse.c.
+ */
 #include "cpu.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 256, FEATURES = 128 };    /* rows of a block forward, features of a block of gradients */
+/* Rows of a block without and with gradients, features of a block of gradients */
+enum { ROWS = 128, GRAD_ROWS = 256, FEATURES = 128 };
 
-struct pass {
-	const float *x;
-	struct sae_params p, g;
-	size_t N, D, F;
-	float lambda_n;                 /* lambda / N */
+struct dense {
+	struct sae_pass s;
 	float *f, *df;                  /* (N,F) */
 	float *xc, *dxhat, *dxhat_sum;  /* (N,D) x - b_dec, (N,D), (blocks,D) */
-	float *err2, *l1, *xhat;        /* wanted of a forward pass */
-	uint32_t *fired;
 	struct sae_sums *sums;          /* (blocks) */
 };
 
 /* f (n,F) of n rows; xc (n,D) is x - b_dec */
-static void encode(const struct pass *s, float *f, float *xc, const float *x, size_t n)
+static void encode(const struct sae_pass *s, float *f, float *xc, const float *x, size_t n)
 {
 	for (size_t r = 0; r < n; r++)
 		cpu_k->sub(xc + r * s->D, x + r * s->D, s->p.b_dec, s->D);
@@ -27,7 +25,7 @@ static void encode(const struct pass *s, float *f, float *xc, const float *x, si
 		.a = { xc, s->D, 1 }, .b = { s->p.enc, 1, s->D }, .bias = s->p.b_enc, .relu = true });
 }
 
-static void decode(const struct pass *s, float *xhat, const float *f, size_t n)
+static void decode(const struct sae_pass *s, float *xhat, const float *f, size_t n)
 {
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = s->D, .K = s->F, .c = xhat, .ldc = s->D,
 		.a = { f, s->F, 1 }, .b = { s->p.dec, s->D, 1 }, .bias = s->p.b_dec });
@@ -45,28 +43,27 @@ static void count_fired(uint32_t *fired, const float *f, size_t n, size_t F)
 	}
 }
 
-/* The block's sums; d (n,D) = xhat - x. */
-static void count(const struct pass *s, struct sae_sums *sums, float *d, const float *f,
+/* Adds a block's rows to sums; d (n,D) = xhat - x. */
+static void count(const struct sae_pass *s, struct sae_sums *sums, float *d, const float *f,
 		  const float *xhat, size_t from, size_t n)
 {
-	*sums = (struct sae_sums){ 0 };
 	for (size_t r = 0; r < n; r++) {
 		float *dr = d + r * s->D;
 		double l1 = 0;
 		size_t l0 = 0;
 
 		cpu_k->sub(dr, xhat + r * s->D, s->x + (from + r) * s->D, s->D);
-		const double e = (double)cpu_k->dot(dr, dr, s->D);
+		const double err2 = (double)cpu_k->dot(dr, dr, s->D);
 
 		for (size_t j = 0; j < s->F; j++) {
 			l1 += (double)f[r * s->F + j];
 			l0 += f[r * s->F + j] > 0;
 		}
-		sums->err2 += e;
+		sums->err2 += err2;
 		sums->l1 += l1;
 		sums->l0 += (double)l0;
 		if (s->err2)
-			s->err2[from + r] = (float)e;
+			s->err2[from + r] = (float)err2;
 		if (s->l1)
 			s->l1[from + r] = (float)l1;
 	}
@@ -74,7 +71,7 @@ static void count(const struct pass *s, struct sae_sums *sums, float *d, const f
 		count_fired(s->fired, f, n, s->F);
 }
 
-static struct sae_sums add_up(const struct sae_sums *sums, size_t blocks)
+struct sae_sums cpu_sae_add_up(const struct sae_sums *sums, size_t blocks)
 {
 	struct sae_sums all = { 0 };
 
@@ -86,71 +83,87 @@ static struct sae_sums add_up(const struct sae_sums *sums, size_t blocks)
 	return all;
 }
 
+/* ---- without gradients ---- */
+
 static void encode_block(void *arg, size_t i)
 {
-	const struct pass *s = arg;
+	const struct dense *d = arg;
+	const struct sae_pass *s = &d->s;
 	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from);
 
-	encode(s, s->f + from * s->F, cpu_block_scratch(ROWS * s->D), s->x + from * s->D, n);
+	encode(s, d->f + from * s->F, cpu_block_scratch(ROWS * s->D), s->x + from * s->D, n);
 }
 
 static void cpu_sae_encode(float *f, const float *x, const struct sae_params *p, size_t N, size_t D, size_t F)
 {
-	struct pass s = { .x = x, .p = *p, .N = N, .D = D, .F = F, .f = f };
+	struct dense d = { .s = { .x = x, .p = *p, .N = N, .D = D, .F = F }, .f = f };
 
-	pool_for(cpu_blocks(N, ROWS), encode_block, &s);
+	pool_for(cpu_blocks(N, ROWS), encode_block, &d);
 }
 
 static void decode_block(void *arg, size_t i)
 {
-	const struct pass *s = arg;
+	const struct dense *d = arg;
+	const struct sae_pass *s = &d->s;
 	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from);
+	const float *f = d->f + from * s->F;
 
-	decode(s, s->xhat + from * s->D, s->x + from * s->F, n);
+	if (!cpu_sae_decode_sparse(s->xhat + from * s->D, s, f, n))
+		decode(s, s->xhat + from * s->D, f, n);
 }
 
 static void cpu_sae_decode(float *xhat, const float *f, const struct sae_params *p, size_t N, size_t D, size_t F)
 {
-	struct pass s = { .x = f, .p = *p, .N = N, .D = D, .F = F, .xhat = xhat };
+	union { const float *in; float *f; } u = { f };         /* only read */
+	struct dense d = { .s = { .p = *p, .N = N, .D = D, .F = F, .xhat = xhat }, .f = u.f };
 
-	pool_for(cpu_blocks(N, ROWS), decode_block, &s);
+	pool_for(cpu_blocks(N, ROWS), decode_block, &d);
 }
 
 static void forward_block(void *arg, size_t i)
 {
-	const struct pass *s = arg;
+	const struct dense *a = arg;
+	const struct sae_pass *s = &a->s;
 	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from), D = s->D;
+
+	a->sums[i] = (struct sae_sums){ 0 };
+	if (cpu_sae_forward_sparse(&a->sums[i], s, from, n))
+		return;
 	float *f = cpu_block_scratch(ROWS * (s->F + 2 * D)), *d = f + ROWS * s->F;
 	float *xhat = s->xhat ? s->xhat + from * D : d + ROWS * D;
 
 	encode(s, f, d, s->x + from * D, n);
 	decode(s, xhat, f, n);
-	count(s, &s->sums[i], d, f, xhat, from, n);
+	count(s, &a->sums[i], d, f, xhat, from, n);
 }
 
 static void cpu_sae_forward(struct sae_sums *sums, float *err2, float *l1, float *xhat, uint32_t *fired,
 			    const float *x, const struct sae_params *p, size_t N, size_t D, size_t F)
 {
 	const size_t blocks = cpu_blocks(N, ROWS);
-	struct pass s = { .x = x, .p = *p, .N = N, .D = D, .F = F,
-		.err2 = err2, .l1 = l1, .xhat = xhat, .fired = fired };
+	struct dense d = { .s = { .x = x, .p = *p, .N = N, .D = D, .F = F,
+		.err2 = err2, .l1 = l1, .xhat = xhat, .fired = fired } };
 
-	s.sums = (struct sae_sums *)(void *)cpu_op_scratch(blocks * sizeof(*s.sums) / sizeof(float));
-	pool_for(blocks, forward_block, &s);
-	*sums = add_up(s.sums, blocks);
+	d.sums = (struct sae_sums *)(void *)cpu_op_scratch(blocks * sizeof(*d.sums) / sizeof(float));
+	pool_for(blocks, forward_block, &d);
+	*sums = cpu_sae_add_up(d.sums, blocks);
 }
+
+/* ---- gradients ---- */
 
 /* f, df, dxhat and their sums of a block of rows */
 static void grad_rows(void *arg, size_t i)
 {
-	const struct pass *s = arg;
-	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from), D = s->D, F = s->F;
-	float *f = s->f + from * F, *df = s->df + from * F, *d = s->dxhat + from * D;
-	float *xhat = cpu_block_scratch(ROWS * D), *sum = s->dxhat_sum + i * D;
+	const struct dense *a = arg;
+	const struct sae_pass *s = &a->s;
+	const size_t from = i * GRAD_ROWS, n = cpu_min(GRAD_ROWS, s->N - from), D = s->D, F = s->F;
+	float *f = a->f + from * F, *df = a->df + from * F, *d = a->dxhat + from * D;
+	float *xhat = cpu_block_scratch(GRAD_ROWS * D), *sum = a->dxhat_sum + i * D;
 
-	encode(s, f, s->xc + from * D, s->x + from * D, n);
+	encode(s, f, a->xc + from * D, s->x + from * D, n);
 	decode(s, xhat, f, n);
-	count(s, &s->sums[i], d, f, xhat, from, n);
+	a->sums[i] = (struct sae_sums){ 0 };
+	count(s, &a->sums[i], d, f, xhat, from, n);
 	memset(sum, 0, D * sizeof(*sum));
 	for (size_t r = 0; r < n; r++) {
 		cpu_k->scale(d + r * D, d + r * D, 2 / ((float)s->N * (float)D), D);
@@ -164,58 +177,55 @@ static void grad_rows(void *arg, size_t i)
 /* gradients of a block of features */
 static void grad_features(void *arg, size_t i)
 {
-	const struct pass *s = arg;
+	const struct dense *a = arg;
+	const struct sae_pass *s = &a->s;
 	const size_t j = i * FEATURES, n = cpu_min(FEATURES, s->F - j), D = s->D;
 
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = D, .K = s->N, .c = s->g.dec + j * D, .ldc = D,
-		.a = { s->f + j, 1, s->F }, .b = { s->dxhat, D, 1 } });
+		.a = { a->f + j, 1, s->F }, .b = { a->dxhat, D, 1 } });
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = D, .K = s->N, .c = s->g.enc + j * D, .ldc = D,
-		.a = { s->df + j, 1, s->F }, .b = { s->xc, D, 1 } });
+		.a = { a->df + j, 1, s->F }, .b = { a->xc, D, 1 } });
 	memset(s->g.b_enc + j, 0, n * sizeof(float));
 	for (size_t r = 0; r < s->N; r++)
-		cpu_k->axpy(s->g.b_enc + j, 1, s->df + r * s->F + j, n);
+		cpu_k->axpy(s->g.b_enc + j, 1, a->df + r * s->F + j, n);
 }
 
-/* d/db_dec = Σ dxhat - encᵀ Σ df: through the decoder's bias and through x - b_dec */
-static void grad_bias(const struct pass *s)
+void cpu_sae_grad_bias(const struct sae_pass *s, const float *dxhat_sum, size_t blocks)
 {
-	const size_t blocks = cpu_blocks(s->N, ROWS);
 	float *b = s->g.b_dec;
 
 	dnn_gemm(&(struct dnn_gemm){ .M = 1, .N = s->D, .K = s->F, .c = b, .ldc = s->D,
 		.a = { s->g.b_enc, s->F, 1 }, .b = { s->p.enc, s->D, 1 } });
 	cpu_k->scale(b, b, -1, s->D);
 	for (size_t i = 0; i < blocks; i++)
-		cpu_k->axpy(b, 1, s->dxhat_sum + i * s->D, s->D);
+		cpu_k->axpy(b, 1, dxhat_sum + i * s->D, s->D);
 }
 
-static void carve(struct pass *s)
+static void grad_dense(struct sae_sums *sums, const struct sae_pass *s)
 {
-	const size_t blocks = cpu_blocks(s->N, ROWS), NF = cpu_pad(s->N * s->F), ND = cpu_pad(s->N * s->D);
-	const size_t sums = cpu_pad(blocks * sizeof(*s->sums) / sizeof(float));
-	float *p = cpu_op_scratch(sums + 2 * NF + 2 * ND + blocks * s->D);
+	const size_t blocks = cpu_blocks(s->N, GRAD_ROWS), NF = cpu_pad(s->N * s->F), ND = cpu_pad(s->N * s->D);
+	const size_t sum = cpu_pad(blocks * sizeof(*sums) / sizeof(float));
+	float *p = cpu_op_scratch(sum + 2 * NF + 2 * ND + blocks * s->D);
+	struct dense d = { .s = *s, .sums = (struct sae_sums *)(void *)p, .f = p + sum, .df = p + sum + NF };
 
-	s->sums = (struct sae_sums *)(void *)p;
-	s->f = p + sums;
-	s->df = s->f + NF;
-	s->xc = s->df + NF;
-	s->dxhat = s->xc + ND;
-	s->dxhat_sum = s->dxhat + ND;
+	d.xc = d.df + NF;
+	d.dxhat = d.xc + ND;
+	d.dxhat_sum = d.dxhat + ND;
+	pool_for(blocks, grad_rows, &d);
+	pool_for(cpu_blocks(s->F, FEATURES), grad_features, &d);
+	cpu_sae_grad_bias(s, d.dxhat_sum, blocks);
+	*sums = cpu_sae_add_up(d.sums, blocks);
 }
 
 static void cpu_sae_grad(struct sae_sums *sums, uint32_t *fired, const struct sae_params *g,
 			 const float *x, const struct sae_params *p, double lambda,
 			 size_t N, size_t D, size_t F)
 {
-	const size_t blocks = cpu_blocks(N, ROWS);
-	struct pass s = { .x = x, .p = *p, .g = *g, .N = N, .D = D, .F = F,
+	const struct sae_pass s = { .x = x, .p = *p, .g = *g, .N = N, .D = D, .F = F,
 		.lambda_n = (float)(lambda / (double)N), .fired = fired };
 
-	carve(&s);
-	pool_for(blocks, grad_rows, &s);
-	pool_for(cpu_blocks(F, FEATURES), grad_features, &s);
-	grad_bias(&s);
-	*sums = add_up(s.sums, blocks);
+	if (!cpu_sae_grad_sparse(sums, &s))
+		grad_dense(sums, &s);
 }
 
 void cpu_sae(struct backend *b)
