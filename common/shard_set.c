@@ -30,36 +30,55 @@ static int by_name(const void *a, const void *b)
 }
 
 struct names {
-	char **v;
+	char **v;               /* NULL-terminated */
 	size_t n;
 };
 
 static void names_add(struct names *l, char *name)
 {
-	l->v = xrealloc(l->v, l->n + 1, sizeof(*l->v));
+	l->v = xrealloc(l->v, l->n + 2, sizeof(*l->v));
 	l->v[l->n++] = name;
+	l->v[l->n] = NULL;
 }
 
-/* A directory stands for its files *.zst, by name. */
-static void names_add_path(struct names *l, const char *path)
+static void names_add_directory(struct names *l, DIR *d, const char *path)
 {
-	DIR *d = opendir(path);
 	const size_t from = l->n;
+	const char *slash = path[strlen(path) - 1] == '/' ? "" : "/";
 
-	if (!d) {
-		names_add(l, xstrdup(path));
-		return;
-	}
 	for (struct dirent *e; (e = readdir(d)); ) {
 		const size_t n = strlen(e->d_name);
 
 		if (n > 4 && e->d_name[0] != '.' && !strcmp(e->d_name + n - 4, ".zst"))
-			names_add(l, xformat("%s/%s", path, e->d_name));
+			names_add(l, xformat("%s%s%s", path, slash, e->d_name));
 	}
-	closedir(d);
 	if (l->n == from)
 		die("cannot read '%s': a directory without shards (*.zst)", path);
 	qsort(l->v + from, l->n - from, sizeof(*l->v), by_name);
+}
+
+char **shard_paths(char *const *paths)
+{
+	struct names l = { 0 };
+
+	for (; *paths; paths++) {
+		DIR *d = opendir(*paths);
+
+		if (d) {
+			names_add_directory(&l, d, *paths);
+			closedir(d);
+		} else {
+			names_add(&l, xstrdup(*paths));
+		}
+	}
+	return l.v;
+}
+
+void shard_paths_free(char **paths)
+{
+	for (char **p = paths; p && *p; p++)
+		free(*p);
+	free(paths);
 }
 
 /* Hundreds of shards are open at once. */
@@ -73,31 +92,36 @@ static void allow_files(void)
 	}
 }
 
-void shard_set_open(struct shard_set *s, char *const *paths)
+static void set_add(struct shard_set *s, const char *path, bool alone)
 {
-	struct names l = { 0 };
+	struct shard_file *one = &s->file[s->n];
 	struct fault f;
 
-	for (; *paths; paths++)
-		names_add_path(&l, *paths);
-	if (l.n > 64)
-		allow_files();
-	*s = (struct shard_set){ .file = xcalloc(l.n, sizeof(*s->file)), .n = l.n };
-	s->start = xcalloc(l.n + 1, sizeof(*s->start));
-	for (size_t i = 0; i < l.n; i++) {
-		const struct shard_file *one = &s->file[i];
+	if (!shard_file_open(one, path, &f) ||
+	    (!alone && !shard_fits(&s->file[0].head, &one->head, s->n, &f)))
+		die("cannot read '%s': %s", path, f.text);
+	s->start[s->n + 1] = s->start[s->n] + one->table.rows;
+	s->n++;
+}
 
-		if (!shard_file_open(&s->file[i], l.v[i], &f))
-			die("cannot read '%s': %s", l.v[i], f.text);
-		if (l.n > 1 && !shard_fits(&s->file[0].head, &one->head, i, &f))
-			die("cannot read '%s': %s", l.v[i], f.text);
-		s->start[i + 1] = s->start[i] + one->table.rows;
-		free(l.v[i]);
-	}
-	if (l.n > 1 && l.n != s->file[0].head.n)
-		die("cannot read %s: the set ends after shard %zu/%llu", s->file[l.n - 1].name, l.n - 1,
-		    (unsigned long long)s->file[0].head.n);
-	free(l.v);
+void shard_set_open(struct shard_set *s, char *const *paths)
+{
+	char **all = shard_paths(paths);
+	size_t n = 0;
+
+	while (all[n])
+		n++;
+	if (n > 64)
+		allow_files();
+	*s = (struct shard_set){ .file = xcalloc(n, sizeof(*s->file)), .start = xcalloc(n + 1, sizeof(*s->start)) };
+	for (size_t i = 0; i < n; i++)
+		set_add(s, all[i], n == 1);
+	const uint64_t whole = s->file[0].head.n;
+
+	if (n > 1 && n != whole)
+		die("cannot read %s: the set ends after shard %zu/%llu", s->file[n - 1].name, n - 1,
+		    (unsigned long long)whole);
+	shard_paths_free(all);
 }
 
 size_t shard_set_find(const struct shard_set *s, uint64_t row)
