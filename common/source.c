@@ -140,15 +140,18 @@ static bool openwebtext_name(const char *path)
 		!strcmp(p + NAME_DIGITS + 1 + NAME_HASH, ".txt");
 }
 
+/* The whole file; one without a byte is an empty document only as a member. */
 static bool next_text(struct source *s, struct doc *d)
 {
+	const bool member = layers_name(s->layers) != NULL;
+
 	while (fill(s))
 		;
 	s->kind = NO_FILE;
-	if (s->in.n > s->at && (layers_name(s->layers) || openwebtext_name(s->path)))
+	if (member || openwebtext_name(s->path))
 		normalise(&s->in);
 	*d = (struct doc){ .text = s->in.p, .bytes = s->in.n };
-	return true;
+	return member || s->in.n > 0;
 }
 
 /* ---- JSON Lines ---- */

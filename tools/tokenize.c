@@ -286,9 +286,9 @@ static void save(const struct recipe *r)
 	struct buf st = { 0 };
 
 	buf_add(&st, &run.t, sizeof(run.t));
-	sink_save(run.train, &st);
 	if (run.val)
 		heldout_save(run.val, &st);
+	sink_save(run.train, &st);
 	state_save(o.c.output, r, &st);
 	buf_free(&st);
 	run.unsaved = 0;
@@ -312,7 +312,7 @@ static void meta_of(struct meta *m, const char *split)
 	buf_free(&b);
 }
 
-/* On from where the state says; false when there is none. */
+/* On from where the state says; false when there is none, or a kill at the very end took its files. */
 static bool resume(const struct recipe *r, const struct meta *m)
 {
 	struct buf st = { 0 };
@@ -322,12 +322,18 @@ static bool resume(const struct recipe *r, const struct meta *m)
 		return false;
 	c = (struct cursor){ st.p, st.n };
 	cursor_get(&c, &run.t, sizeof(run.t));
-	run.train = sink_restore(o.c.output, run.format, m, OUT_KEEP, &c);
-	if (run.train && o.val_out)
+	if (o.val_out)
 		run.val = heldout_restore(o.val_out, &c);
+	if (!o.val_out || run.val)
+		run.train = sink_restore(o.c.output, run.format, m, OUT_KEEP, &c);
 	buf_free(&st);
-	if (!run.train || (o.val_out && !run.val))
-		die("'%s.state' has lost its files; remove it to start again", o.c.output);
+	if (!run.train) {
+		if (run.val)
+			heldout_close(run.val);
+		run.val = NULL;
+		run.t = (struct totals){ 0 };
+		return false;
+	}
 	say("going on after %llu documents", (unsigned long long)run.t.docs);
 	skip_to(run.t.done);
 	return true;

@@ -1,0 +1,221 @@
+/* bpe: against hand-computed tokens and a plain quadratic twin. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpe.h"
+#include "check.h"
+#include "rng.h"
+
+static const struct bpe *v;
+static struct bpe_scratch *s;
+
+static bool encodes(const char *text, size_t bytes, const uint16_t *want, size_t n)
+{
+	struct ids ids = { 0 };
+
+	bpe_encode(s, text, bytes, &ids);
+	const bool same = ids.n == n && (n == 0 || !memcmp(ids.v, want, n * sizeof(*want)));
+
+	free(ids.v);
+	return same;
+}
+#define GIVES(text, ...) check(encodes(text, sizeof(text) - 1, (const uint16_t[]){ __VA_ARGS__ }, \
+	sizeof((const uint16_t[]){ __VA_ARGS__ }) / 2), "%s gives %s", #text, #__VA_ARGS__)
+
+/* ---- the twin: tokens sorted by their bytes, every pair looked up at every step ---- */
+
+static uint16_t sorted[BPE_EOT];
+
+static int by_bytes(const void *a, const void *b)
+{
+	size_t m, n;
+	const char *p = bpe_token(v, *(const uint16_t *)a, &m), *q = bpe_token(v, *(const uint16_t *)b, &n);
+	const int c = memcmp(p, q, m < n ? m : n);
+
+	return c ? c : m < n ? -1 : m > n;
+}
+
+static int rank_of(const char *p, size_t n)
+{
+	size_t lo = 0, hi = BPE_EOT, m;
+
+	while (lo < hi) {
+		const size_t mid = (lo + hi) / 2;
+		const char *q = bpe_token(v, sorted[mid], &m);
+		int c = memcmp(p, q, n < m ? n : m);
+
+		c = c ? c : n < m ? -1 : n > m;
+		if (c == 0)
+			return sorted[mid];
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return -1;
+}
+
+/* One piece. */
+static size_t twin(const char *p, size_t n, uint16_t *ids)
+{
+	size_t *at = xcalloc(n + 1, sizeof(*at)), m = n;
+
+	for (size_t i = 0; i <= n; i++)
+		at[i] = i;
+	for (;;) {
+		int best = -1;
+		size_t where = 0;
+
+		for (size_t i = 0; i + 2 <= m; i++) {
+			const int r = rank_of(p + at[i], at[i + 2] - at[i]);
+
+			if (r >= 0 && (best < 0 || r < best))
+				best = r, where = i;
+		}
+		if (best < 0)
+			break;
+		memmove(at + where + 1, at + where + 2, (m - where - 1) * sizeof(*at));
+		m--;
+	}
+	for (size_t i = 0; i < m; i++)
+		ids[i] = (uint16_t)rank_of(p + at[i], at[i + 1] - at[i]);
+	free(at);
+	return m;
+}
+
+/* Words of n letters out of the first `letters`: few letters make many equal pairs. */
+static bool words_agree(size_t n, unsigned letters, unsigned count)
+{
+	char word[512];
+	uint16_t want[512];
+
+	for (unsigned k = 0; k < count; k++) {
+		for (size_t i = 0; i < n; i++)
+			word[i] = (char)('a' + rng_below(rng_hash(n * 1000 + letters, RNG_TEST, k, i), letters));
+		/* twice: the second time out of the cache, where it is short */
+		const size_t m = twin(word, n, want);
+
+		if (!encodes(word, n, want, m) || !encodes(word, n, want, m))
+			return false;
+	}
+	return true;
+}
+
+static void test_merging(void)
+{
+	static const size_t lengths[] = { 1, 2, 7, 8, 9, 14, 15, 16, 17, 31, 46, 47, 48, 49, 64, 200 };
+
+	for (uint16_t i = 0; i < BPE_EOT; i++)
+		sorted[i] = i;
+	qsort(sorted, BPE_EOT, sizeof(*sorted), by_bytes);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+		const size_t n = lengths[i];
+
+		check(words_agree(n, 2, 20) && words_agree(n, 26, n < 100 ? 40 : 5),
+		      "words of %zu letters as the plain twin merges them", n);
+	}
+}
+
+/* ---- pieces ---- */
+
+static void test_pieces(void)
+{
+	GIVES("hello world", 31373, 995);
+	GIVES(" the", 262);
+	GIVES("\n", 198);
+	GIVES("a  b", 64, 220, 275);
+	GIVES("a \n b", 64, 220, 198, 275);
+	GIVES("a\n\nb", 64, 198, 198, 65);
+	GIVES("a   ", 64, 220, 220, 220);
+	GIVES("don't", 9099, 470);
+	GIVES("'sx", 338, 87);
+	GIVES(" 'sx", 705, 82, 87);
+	GIVES("'Sx", 6, 50, 87);
+	GIVES("we'll've", 732, 1183, 1053);
+	GIVES("x''s", 87, 7061, 82);
+	GIVES("a1b", 64, 16, 65);
+	GIVES("<|endoftext|>", 27, 91, 437, 1659, 5239, 91, 29);
+	GIVES("\0", 188);
+	check(encodes("", 0, NULL, 0), "no text gives no tokens");
+	GIVES("\xC2\xA0" "a", 1849, 64);
+	GIVES("\xE3\x80\x80\xE3\x80\x80" "a", 5099, 222, 5099, 222, 64);
+}
+
+static void test_invalid(void)
+{
+	GIVES("\xFF", 4210);
+	GIVES("abc\xFF", 39305, 4210);
+	GIVES("\x80\x80", 6353);
+	GIVES("hello \xE4\xB8", 31373, 20543);
+	static const char surrogate[] = "\xED\xA0\x80", replaced[] = "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD";
+	struct ids a = { 0 }, b = { 0 };
+
+	bpe_encode(s, surrogate, 3, &a);
+	bpe_encode(s, replaced, 9, &b);
+	check(a.n == b.n && !memcmp(a.v, b.v, a.n * 2), "a surrogate is three invalid bytes");
+	free(a.v);
+	free(b.v);
+}
+
+/* ---- whole texts ---- */
+
+/* Tokens of the text, decoded, are the text. */
+static bool round_trip(const char *text, size_t bytes)
+{
+	struct ids ids = { 0 };
+	size_t at = 0, n;
+
+	bpe_encode(s, text, bytes, &ids);
+	for (size_t i = 0; i < ids.n; i++) {
+		const char *p = bpe_token(v, ids.v[i], &n);
+
+		if (!p || at + n > bytes || memcmp(p, text + at, n))
+			break;
+		at += n;
+	}
+	free(ids.v);
+	return at == bytes;
+}
+
+static void test_texts(void)
+{
+	enum { N = 1 << 21 };
+	char *text = xmalloc(N);
+	size_t n;
+
+	for (size_t i = 0; i < N; i++)
+		text[i] = (char)rng_below(rng_hash(1, RNG_TEST, 0, i), 128);
+	check(round_trip(text, N), "random ASCII comes back");
+	for (size_t i = 0; i < N; i++)
+		text[i] = (char)('a' + rng_below(rng_hash(2, RNG_TEST, 0, i), 26));
+	check(round_trip(text, N), "a word of 2 MiB comes back");
+	memset(text, ' ', N);
+	check(round_trip(text, N), "2 MiB of blanks come back");
+	memset(text, 'a', N);
+	check(round_trip(text, N), "2 MiB of one letter come back");
+	for (size_t cut = 0; cut < 40; cut++)
+		if (!round_trip(text, cut))
+			check(false, "%zu letters come back", cut);
+	free(text);
+	check(!bpe_token(v, BPE_TOKENS, &n), "there is no token 50257");
+	check(!memcmp(bpe_token(v, BPE_EOT, &n), "<|endoftext|>", 13) && n == 13, "token 50256");
+
+	struct ids ids = { 0 };
+
+	bpe_encode(s, "hello", 5, &ids);
+	bpe_encode(s, " world", 6, &ids);
+	check(ids.n == 2 && ids.v[0] == 31373 && ids.v[1] == 995, "tokens are appended");
+	free(ids.v);
+}
+
+int main(void)
+{
+	v = bpe_gpt2();
+	s = bpe_scratch(v);
+	test_pieces();
+	test_invalid();
+	test_merging();
+	test_texts();
+	bpe_scratch_free(s);
+	return check_done();
+}
