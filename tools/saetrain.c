@@ -5,16 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval.h"
 #include "feed.h"
 #include "metrics.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
 #include "resample.h"
-#include "windows.h"
+#include "saetrain.h"
 
-enum { OUTPUT_VERSION = 1, L1_BATCH = 8192, EVAL_BATCH = 8, CACHE = 32 << 20 };
+enum { OUTPUT_VERSION = 1, L1_BATCH = 8192 };
 
 static const char usage[] =
 	"usage: saetrain [options] --gpt GPT --val VAL -o SAE [ACTS…]\n"
@@ -72,18 +71,6 @@ struct saved {
 	struct eval_result eval;        /* the last; fired is not kept */
 };
 
-/* Evaluation on the first windows of the validation tokens. */
-struct judge {
-	struct tensors *t;      /* the GPT's checkpoint; NULL: no evaluations */
-	struct gpt_config c;
-	char id[33];            /* of the checkpoint */
-	struct windows val;
-	struct gpt *g;
-	struct eval *e;         /* NULL: not yet used */
-	uint64_t windows;
-	int32_t *idx, *targets; /* (EVAL_BATCH, T) */
-};
-
 struct run {
 	struct sae *s;
 	struct feed *feed;
@@ -98,77 +85,6 @@ struct run {
 	struct buf line, state; /* under way */
 	char input_id[33], pick_id[33], init_id[33];
 };
-
-/* ---- evaluation ---- */
-
-static void judge_open(struct judge *j)
-{
-	j->t = tensors_open(o.gpt);
-	j->c = gpt_config_from(j->t, o.gpt);
-	tensors_id(j->t, j->id);
-	j->val = windows_open((char *[]){ (char *)o.val, NULL }, j->c.block_size, j->c.vocab_size, CACHE);
-	j->windows = j->val.count < o.eval_contexts ? j->val.count : o.eval_contexts;
-}
-
-/* Rows that an evaluation puts through the autoencoder at once. */
-static size_t judge_rows(const struct judge *j)
-{
-	return j->t ? EVAL_BATCH * j->c.block_size : 0;
-}
-
-static void judge_start(struct judge *j, const struct backend *be)
-{
-	if (!j->t)
-		return;
-	j->g = gpt_new(be, &j->c, EVAL_BATCH, GPT_EVAL);
-	gpt_load(j->g, j->t);
-	j->idx = xcalloc(judge_rows(j), sizeof(*j->idx));
-	j->targets = xcalloc(judge_rows(j), sizeof(*j->targets));
-}
-
-static void judge_close(struct judge *j)
-{
-	if (!j->t)
-		return;
-	windows_close(&j->val);
-	tensors_close(j->t);
-	if (!j->g)
-		return;
-	if (j->e)
-		eval_free(j->e);
-	gpt_free(j->g);
-	free(j->idx);
-	free(j->targets);
-}
-
-static void each_batch(struct judge *j, void (*fn)(struct eval *, const int32_t *, const int32_t *, size_t))
-{
-	const size_t T = j->val.T;
-	size_t n;
-
-	for (uint64_t i = 0; i < j->windows; i += n) {
-		n = j->windows - i < EVAL_BATCH ? j->windows - i : EVAL_BATCH;
-		for (size_t b = 0; b < n; b++)
-			windows_at(&j->val, i + b, j->idx + b * T, j->targets + b * T);
-		fn(j->e, j->idx, j->targets, n);
-	}
-}
-
-static struct eval_result evaluate(struct judge *j, struct sae *s)
-{
-	if (!j->e) {
-		j->e = eval_new(j->g, s, EVAL_BATCH, j->val.T);
-		each_batch(j, eval_clean);
-		each_batch(j, eval_about_mean);
-	}
-	eval_begin(j->e);
-	each_batch(j, eval_spliced);
-	const struct eval_result r = eval_end(j->e, o.ultra_low);
-
-	if (!isfinite(r.loss_spliced) || !isfinite(r.mse))
-		die("the validation loss is not a number");
-	return r;
-}
 
 /* ---- metrics ---- */
 
@@ -201,7 +117,7 @@ static void report(struct run *r, bool evaluated)
 	}
 	buf_printf(b, "}, \"resampled\": %llu", (unsigned long long)now->resampled);
 	if (evaluated) {
-		now->eval = evaluate(&r->judge, r->s);
+		now->eval = judge_figures(&r->judge, r->s, o.ultra_low);
 		buf_printf(b, ", \"eval\": ");
 		eval_json(&now->eval, r->s->F, b);
 		show(r, &now->eval);
@@ -510,7 +426,7 @@ static int run_train(char **paths, double lambda)
 
 	r.metrics = metrics_new(o.metrics, o.c.output);
 	if (o.gpt)
-		judge_open(&r.judge);
+		judge_open(&r.judge, o.gpt, o.val, o.eval_contexts);
 	if (o.init) {
 		struct tensors *t = tensors_open(o.init);
 
@@ -540,14 +456,14 @@ static int run_eval(void)
 	struct judge j = { 0 };
 	struct buf b = { 0 };
 
-	judge_open(&j);
+	judge_open(&j, o.gpt, o.val, o.eval_contexts);
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	struct sae *s = sae_open(be, o.eval, judge_rows(&j), NULL);
 
 	if (s->D != 4 * j.c.n_embd)
 		die("'%s' has %zu activations, '%s' %zu inputs", o.gpt, 4 * j.c.n_embd, o.eval, s->D);
 	judge_start(&j, be);
-	const struct eval_result e = evaluate(&j, s);
+	const struct eval_result e = judge_figures(&j, s, o.ultra_low);
 
 	eval_json(&e, s->F, &b);
 	printf("%s\n", b.p);
