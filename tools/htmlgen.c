@@ -24,14 +24,14 @@ static struct {
 	struct opt_common c;
 	const char *metrics, *gpt_metrics, *summary;
 	double cut;
-} o = { .c = OPT_COMMON_INIT, .cut = 1e-3 };
+} o = { .c = OPT_COMMON_INIT };
 
 static const struct opt opts[] = {
 	OPT_STR('o', "output", &o.c.output, "SITE", "the directory to make"),
 	OPT_STR(0, "metrics", &o.metrics, "FILE", "saetrain's metrics: curves and figures"),
 	OPT_STR(0, "gpt-metrics", &o.gpt_metrics, "FILE", "gptrain's metrics"),
 	OPT_STR(0, "summary", &o.summary, "FILE", "print saetrain's final figures; make nothing"),
-	OPT_F64(0, "ultra-low", &o.cut, 0, 1, "density below which a feature counts as ultra-low"),
+	OPT_F64(0, "ultra-low", &o.cut, 0, 1, "density below which a feature counts as ultra-low; 0: as in saetrain"),
 	OPT_THREADS(&o.c), OPT_QUIET(&o.c), OPT_END
 };
 
@@ -45,6 +45,15 @@ static const struct asset {
 	{ "site.css", site_css, site_css_end },
 	{ "site.js", site_js, site_js_end },
 };
+
+/* saetrain's knob unless another was given. */
+static double cut_of(const struct top *t)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(t->index, "sae"), "ultra_low"));
+	double cut;
+
+	return o.cut > 0 ? o.cut : text && parse_double(text, &cut) && cut > 0 && cut < 1 ? cut : 1e-3;
+}
 
 static void add_file(struct recipe *r, const char *key, const char *path)
 {
@@ -67,7 +76,7 @@ static struct recipe *recipe(const struct top *t)
 			   XXH3_64bits(assets[i].from, (size_t)(assets[i].to - assets[i].from)));
 	for (int i = 0; i < TOP_N_FIELDS; i++)
 		recipe_add(r, "field", "%s", t->ids[i]);
-	recipe_add(r, "ultra-low", "%.17g", o.cut);
+	recipe_add(r, "ultra-low", "%.17g", cut_of(t));
 	add_file(r, "index", index);
 	add_file(r, "metrics", o.metrics);
 	add_file(r, "gpt-metrics", o.gpt_metrics);
@@ -82,7 +91,7 @@ static json_t *density_json(const struct density *d)
 	for (size_t i = 0; i < SITE_DENSITY_BINS; i++)
 		json_array_append_new(bins, json_integer((json_int_t)d->bins[i]));
 	return json_pack("{s:f,s:f,s:o,s:f,s:I,s:I,s:I}", "from", SITE_DENSITY_FROM, "width", SITE_DENSITY_WIDTH,
-			 "bins", bins, "cut", o.cut, "dead", (json_int_t)d->dead,
+			 "bins", bins, "cut", d->cut, "dead", (json_int_t)d->dead,
 			 "ultraLow", (json_int_t)d->ultra_low, "high", (json_int_t)d->high);
 }
 
@@ -124,19 +133,30 @@ static void make(const struct top *t)
 {
 	struct outdir *dir = outdir_open(o.c.output);
 	const char *site = outdir_part(dir);
-	char *data = xformat("%s/data", site);
+	char *data = xformat("%s/data", site), *stamp = xformat("%s.stamp", o.c.output);
 
 	if (mkdir(data, 0777) != 0)
 		die_errno("cannot make '%s'", data);
 	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
 		site_file(site, assets[i].name, assets[i].from, (size_t)(assets[i].to - assets[i].from));
 	vocab_write(site);
-	const struct density d = features_write(site, t, o.cut);
+	const struct density d = features_write(site, t, cut_of(t));
 
 	write_site(site, t, &d);
 	sync_site(site);
+	unlink(stamp); /* of the site that is replaced now */
 	outdir_commit(dir);
 	free(data);
+	free(stamp);
+}
+
+static char *without_slashes(const char *path)
+{
+	char *copy = xstrdup(path);
+
+	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = 0;
+	return copy;
 }
 
 int main(int argc, char **argv)
@@ -151,6 +171,7 @@ int main(int argc, char **argv)
 		die_usage("one directory of topk is needed");
 	if (!strcmp(o.c.output, "-"))
 		die_usage("-o SITE is needed: the site is a directory");
+	o.c.output = without_slashes(o.c.output);
 	pool_start(o.c.threads);
 	struct top t = top_read(paths[0]);
 	struct recipe *r = recipe(&t);

@@ -41,6 +41,7 @@ enum { SITE_DENSITY_BINS = 80 };
 struct density {
 	uint64_t bins[SITE_DENSITY_BINS];
 	uint64_t dead, ultra_low, high;
+	double cut;
 };
 /* Writes nI, rI and fI; features with 0 < density < cut are ultra-low. */
 struct density features_write(const char *site, const struct top *t, double cut);

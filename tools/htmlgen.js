@@ -77,7 +77,7 @@ function short(x, digits = 3) {
 		return "0";
 	const a = Math.abs(x);
 	if (a >= 1e5 || a < 1e-3)
-		return minus(x.toExponential(Math.max(0, digits - 1)).replace("e+", "e"));
+		return minus(Number(x.toPrecision(digits)).toExponential().replace("e+", "e"));
 	return minus(String(Number(x.toPrecision(digits))));
 }
 
@@ -127,12 +127,22 @@ function route() {
 	if (parts.view == "index")
 		parts.scroll = window.scrollY;
 	$("trouble").hidden = true;
-	if (m && Number(m[1]) < site.index.features)
-		showFeature(Number(m[1])).catch(trouble);
-	else if (m)
-		trouble(new Error(`there is no feature ${m[1]}: they are 0 to ${site.index.features - 1}`));
-	else
-		showIndex(location.hash.slice(1)).catch(trouble);
+	draw(m ? showFeature(Number(m[1])) : showIndex(location.hash.slice(1)));
+}
+
+/* The view is busy until the last drawing asked for is done. */
+let drawings = 0;
+
+async function draw(drawing) {
+	const mine = ++drawings;
+	$("main").setAttribute("aria-busy", true);
+	try {
+		await drawing;
+	} catch (error) {
+		trouble(error);
+	}
+	if (mine == drawings)
+		$("main").setAttribute("aria-busy", false);
 }
 
 function show(view, node) {
@@ -150,9 +160,13 @@ function go(hash) {
 		location.hash = hash;
 }
 
-function trouble(error) {
-	$("trouble").textContent = error.message;
+function say(text) {
+	$("trouble").textContent = text;
 	$("trouble").hidden = false;
+}
+
+function trouble(error) {
+	say(error.message);
 	console.error(error);
 }
 

@@ -24,8 +24,8 @@ function showTip(node, example, w, names, max) {
 	const row = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 	$("tip").replaceChildren(el("p", {}, tokenNode(example.tokens[w], names), el("span", {}, ` token ${example.tokens[w]}`)),
 		el("dl", {}, row("activation", short(a, 5), a ? el("span", {}, ` ${percent(a / max, 2)} of the maximum`) : ""),
-			before && row("effect on this token", signed(effect, 4), effect ? el("span", { class: effect > 0 ? "hurts" : "helps" }, " " + verdict(effect)) : ""),
-			row("effect on the next", signed(next, 4))));
+			before && row("effect on it as the next token", signed(effect, 4), effect ? el("span", { class: effect > 0 ? "hurts" : "helps" }, " " + verdict(effect)) : ""),
+			row("effect on the one after", signed(next, 4))));
 	node.classList.add("at");
 	$("tip").hidden = false;
 	const box = node.getBoundingClientRect(), tip = $("tip").getBoundingClientRect();
@@ -94,7 +94,7 @@ function activationHistogram(feature, max, active) {
 	const H = feature.hist.length, edges = Array.from({ length: H + 1 }, (_, i) => max * i / H), I = site.index.intervals;
 	return el("section", {}, el("h2", {}, "Activations"),
 		bars(edges, feature.hist, {
-			W: 400, H: 170, label: "Histogram of activations above 0", xTicks: ticks(0, max, 4).map(v => [v, short(v)]), xLabel: "activation", yLabel: "tokens (log)",
+			W: 400, H: 170, log: true, label: "Histogram of activations above 0", xTicks: ticks(0, max, 4).map(v => [v, short(v)]), xLabel: "activation", yLabel: "tokens (log scale)",
 			bar: i => ({ cls: "act", title: `${short(edges[i])} to ${short(edges[i + 1])}: ${plural(feature.hist[i], "token")}` }),
 		}),
 		el("p", { class: "note" }, `Silent on the other ${whole(site.index.tokens - active)} tokens (${percent(1 - active / site.index.tokens, 4)}), which are not drawn. `,
@@ -107,7 +107,7 @@ function logitHistogram(feature) {
 		return null;
 	const edges = Array.from({ length: H + 1 }, (_, i) => lo + (hi - lo) * i / H);
 	return bars(edges, feature.logitHist, {
-		W: 400, H: 160, label: "Histogram of logit weights of all tokens", xTicks: ticks(lo, hi, 5).map(v => [v, short(v)]), xLabel: "logit weight", yLabel: "tokens (log)",
+		W: 400, H: 160, log: true, label: "Histogram of logit weights of all tokens", xTicks: ticks(lo, hi, 5).map(v => [v, short(v)]), xLabel: "logit weight", yLabel: "tokens (log scale)",
 		bar: i => ({ cls: edges[i] + edges[i + 1] > 0 ? "up" : "down", title: `${short(edges[i])} to ${short(edges[i + 1])}: ${plural(feature.logitHist[i], "token")}` }),
 	});
 }
@@ -145,6 +145,8 @@ function legend() {
 }
 
 async function showFeature(f) {
+	if (f >= site.index.features)
+		return say(`There is no feature ${f}: they are 0 to ${site.index.features - 1}.`);
 	const group = site.chunks.group;
 	const [part, c, names] = await Promise.all([load("f" + Math.floor(f / group)), columns(), vocab()]);
 	if (location.hash != "#f=" + f)

@@ -226,7 +226,7 @@ static void write_numbers(const struct batch *a, struct numbers *v)
 	free(name);
 }
 
-static void count(const struct batch *a, double cut, struct density *d)
+static void count(const struct batch *a, struct density *d)
 {
 	for (size_t i = 0; i < a->n; i++) {
 		const double density = U32(a, ACTIVE)[i] / (double)a->t->tokens;
@@ -238,7 +238,7 @@ static void count(const struct batch *a, double cut, struct density *d)
 		const double bin = floor((log10(density) - SITE_DENSITY_FROM) / SITE_DENSITY_WIDTH);
 
 		d->bins[(size_t)fmin(fmax(bin, 0), SITE_DENSITY_BINS - 1)]++;
-		*(density < cut ? &d->ultra_low : &d->high) += 1;
+		*(density < d->cut ? &d->ultra_low : &d->high) += 1;
 	}
 }
 
@@ -287,13 +287,13 @@ struct density features_write(const char *site, const struct top *t, double cut)
 {
 	struct batch a = { .site = site, .t = t };
 	struct numbers v = { 0 };
-	struct density d = { 0 };
+	struct density d = { .cut = cut };
 
 	open_batch(&a);
 	prog_start("features", t->s.F);
 	for (; a.first < t->s.F; a.first += a.n) {
 		read_batch(&a);
-		count(&a, cut, &d);
+		count(&a, &d);
 		pool_for((a.n + SITE_GROUP - 1) / SITE_GROUP, write_group, &a);
 		write_rows(&a);
 		write_numbers(&a, &v);

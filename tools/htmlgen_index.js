@@ -27,22 +27,21 @@ function summaryCards() {
 		site.sae && card("L0", short(e.l0, 3), `of ${whole(F)} features active on a token`),
 		site.sae && card("Explained variance", percent(e.explained_variance, 4), `mean squared error ${short(e.mse)}`),
 		card("Alive features", whole(F - d.dead), `of ${whole(F)} (${percent((F - d.dead) / F)}) on ${whole(site.index.tokens)} tokens: ${whole(d.high)} high, ${whole(d.ultraLow)} ultra-low density, ${whole(d.dead)} dead`),
-		g && card("Language model", g.val_loss.toFixed(3), `nats a token on validation text; ${g.unigram.toFixed(3)} for the unigram baseline`));
+		g && card("Language model", loss(g.val_loss), `nats a token on validation text; ${loss(g.unigram)} for the unigram baseline`));
 }
 
 function densityChart() {
-	const d = site.density, logCut = Math.log10(d.cut);
-	let first = d.bins.findIndex(n => n), last = d.bins.length - 1 - [...d.bins].reverse().findIndex(n => n);
-	if (first < 0)
+	const d = site.density, logCut = Math.log10(d.cut), used = d.bins.map((n, i) => n ? i : -1).filter(i => i >= 0);
+	if (!used.length)
 		return el("p", {}, "No feature was active on the tokens that were read.");
-	first = Math.max(0, Math.min(first - 2, Math.floor((logCut - d.from) / d.width - 2)));
-	last = Math.min(d.bins.length - 1, last + 2);
+	const place = Math.round((logCut - d.from) / d.width);
+	const first = Math.max(0, Math.min(used[0], place - 8) - 1), last = Math.min(d.bins.length - 1, Math.max(used[used.length - 1], place + 8) + 1);
 	const edges = Array.from({ length: last - first + 2 }, (_, i) => d.from + d.width * (first + i)), counts = d.bins.slice(first, last + 1);
 	return bars(edges, counts, {
-		W: 760, H: 240, label: "Histogram of log10 density",
+		W: 1100, H: 260, label: "Histogram of log10 density",
 		xTicks: powers(edges[0], edges[edges.length - 1]).map(p => [p, powerOf10(p)]),
-		xLabel: "density (share of tokens on which a feature is active, log scale)", yLabel: "features",
-		lines: [[logCut, `ultra-low ◂ ${powerOf10(logCut).length < 6 ? short(d.cut) : ""} ▸ high`]],
+		xLabel: "density: share of tokens on which a feature is active (log scale)", yLabel: "features",
+		lines: [[logCut, "high →", "start"], [logCut, "← ultra-low", "end"]],
 		bar: i => ({
 			cls: edges[i + 1] <= logCut + 1e-9 ? "ultra" : "high",
 			title: `${plural(counts[i], "feature")} of density ${short(10 ** edges[i])} to ${short(10 ** edges[i + 1])}: click to list`,
@@ -64,26 +63,29 @@ function column(run, key) {
 	return run.curves[key];
 }
 
+/* plot(title, note, [[name, key]…], more): a chart of columns of a run */
+const plotter = (run, x, common) => (title, note, names, more) =>
+	curves(x, names.map(([name, key]) => ({ name, values: column(run, key) })), { ...common, title, note, ...more });
+
 function saeCurves() {
-	const run = site.sae, x = column(run, "step"), o = { xLabel: "step", marks: x.filter((_, i) => (column(run, "resampled") || [])[i] > 0) };
-	const plot = (title, note, names, more) => curves(x, names.map(([name, key, format]) => ({ name, values: column(run, key), format })), { ...o, title, note, ...more });
+	const run = site.sae, x = column(run, "step"), resampled = column(run, "resampled") || [];
+	const plot = plotter(run, x, { xLabel: "step", marks: x.filter((_, i) => resampled[i] > 0) });
 	return [
-		plot("Loss recovered", "", [["against zeros", "eval.loss_recovered", percent], ["against the mean", "eval.loss_recovered_mean", percent]]),
+		plot("Loss recovered", "", [["against zeros", "eval.loss_recovered"], ["against the mean", "eval.loss_recovered_mean"]], { format: percent }),
 		plot("L0", "features active on a token", [["validation", "eval.l0"], ["training", "train.l0"]]),
+		plot("Explained variance", "", [["validation", "eval.explained_variance"]], { format: percent }),
 		plot("Mean squared error", "log scale", [["validation", "eval.mse"], ["training", "train.mse"]], { log: true }),
 		plot("L1", "sum of activations on a token", [["validation", "eval.l1"], ["training", "train.l1"]]),
 		plot("Training loss", "error and penalty, log scale", [["loss", "train.loss"]], { log: true }),
-		plot("Explained variance", "", [["validation", "eval.explained_variance", percent]]),
 		plot("Features", "on validation text", [["dead", "eval.dead"], ["ultra-low", "eval.ultra_low"], ["high", "eval.high"]]),
 		plot("Next-token loss", "nats", [["clean", "eval.loss_clean"], ["spliced", "eval.loss_spliced"], ["mean-ablated", "eval.loss_mean"], ["zero-ablated", "eval.loss_zero"]]),
-		plot("Learning rate", "", [["rate", "lr"]]),
 		densityOverTraining(run, x),
+		plot("Learning rate", "", [["rate", "lr"]]),
 	];
 }
 
 function gptCurves() {
-	const run = site.gpt, x = column(run, "iter");
-	const plot = (title, note, names, more) => curves(x, names.map(([name, key]) => ({ name, values: column(run, key) })), { xLabel: "iteration", title, note, ...more });
+	const run = site.gpt, plot = plotter(run, column(run, "iter"), { xLabel: "iteration" });
 	return [
 		plot("Loss", "nats a token", [["validation", "val_loss"], ["training", "train_loss"], ["unigram baseline", "unigram"]]),
 		plot("Learning rate", "", [["rate", "lr"]]),
@@ -93,40 +95,40 @@ function gptCurves() {
 
 /* Each column an evaluation, each row a bin of log10 density; darker: more features. */
 function densityOverTraining(run, x) {
-	const bins = column(run, "eval.density_bins");
-	if (!bins || !bins[0])
+	const bins = (column(run, "eval.density_bins") || []).map(row => row || []), n = bins.length && bins[bins.length - 1].length;
+	const used = Array.from({ length: n }, (_, b) => b).filter(b => bins.some(row => row[b]));
+	if (!used.length)
 		return null;
-	const from = column(run, "eval.density_from")[0], width = column(run, "eval.density_width")[0], n = bins[0].length;
-	const used = Array.from({ length: n }, (_, b) => bins.some(row => row && row[b]));
-	const first = Math.max(0, used.indexOf(true)), last = Math.max(first, used.lastIndexOf(true)), rows = last - first + 1;
-	const most = Math.max(1, ...bins.flatMap(row => row || []));
-	const W = 420, H = 190, left = 52, right = 12, top = 8, bottom = 32, cw = (W - left - right) / x.length, rh = (H - top - bottom) / rows;
-	const cells = bins.flatMap((row, i) => (row || []).slice(first, last + 1).map((c, b) => c ? svg("rect", {
-		x: (left + i * cw).toFixed(2), y: (H - bottom - (b + 1) * rh).toFixed(2), width: (cw + 0.3).toFixed(2), height: (rh + 0.3).toFixed(2), class: "cell",
-		"fill-opacity": (0.08 + 0.92 * Math.log1p(c) / Math.log1p(most)).toFixed(3),
-	}) : null));
-	const y = v => H - bottom - (v - from - first * width) / (rows * width) * (H - top - bottom);
-	return el("figure", { class: "plot" }, el("figcaption", {}, el("h3", {}, "Densities over training"), el("p", {}, "log₁₀ density; darker: more features")),
-		frame(W, H, "Histogram of densities at each evaluation", cells, line(left, H - bottom, W - right, H - bottom, "axis"),
-			powers(from + first * width, from + (last + 1) * width).map(p => text(left - 6, y(p) + 4, powerOf10(p), "end")),
-			[0, x.length - 1].filter((i, k) => !k || i).map((i, k) => text(k ? W - right : left, H - bottom + 15, whole(x[i]), k ? "end" : "start")), text((left + W - right) / 2, H - 2, "step", "middle", "label")));
+	const from = column(run, "eval.density_from")[0], width = column(run, "eval.density_width")[0], first = used[0], rows = used[used.length - 1] - first + 1;
+	const { W, H, left, right, top, bottom } = plotBox, base = H - bottom, cw = (W - left - right) / x.length, rh = (base - top) / rows;
+	const most = Math.max(...bins.flat());
+	const cell = (c, i, b) => c ? svg("rect", {
+		x: (left + i * cw).toFixed(2), y: (base - (b + 1) * rh).toFixed(2), width: (cw + 0.3).toFixed(2), height: (rh + 0.3).toFixed(2),
+		class: "cell", "fill-opacity": (0.08 + 0.92 * Math.log1p(c) / Math.log1p(most)).toFixed(3),
+	}) : null;
+	const y = v => base - (v - from - first * width) / (rows * width) * (base - top);
+	return figure({ title: "Densities", note: "on validation text; darker: more features" },
+		frame(W, H, "Histogram of log10 density at each evaluation", bins.map((row, i) => row.slice(first, first + rows).map((c, b) => cell(c, i, b))),
+			line(left, base, W - right, base, "axis"), powers(from + first * width, from + (first + rows) * width).map(p => text(left - 6, y(p) + 4, powerOf10(p), "end")),
+			text(left, base + 15, whole(x[0]), "start"), text(W - right, base + 15, whole(x[x.length - 1]), "end"), text((left + W - right) / 2, H - 2, "step", "middle", "label")));
 }
 
 function trainingSection() {
 	const part = (title, note, plots) => [el("h3", { class: "run" }, title), note && el("p", {}, note), el("div", { class: "plots" }, plots)];
+	const dashed = site.sae && (column(site.sae, "resampled") || []).some(n => n > 0);
 	return el("section", { id: "training", "aria-labelledby": "h-training" }, el("h2", { id: "h-training" }, "Training"),
-		site.sae ? part("Autoencoder", column(site.sae, "resampled")?.some(n => n > 0) && "Dashed lines: dead features were given new directions (resampling).", saeCurves()) : el("p", {}, "The autoencoder's metrics were not given."),
+		site.sae ? part("Autoencoder", dashed && "Dashed lines: dead features were given new directions (resampling).", saeCurves()) : el("p", {}, "The autoencoder's metrics were not given."),
 		site.gpt ? part("Language model", null, gptCurves()) : null);
 }
 
 /* ---- parameters ---- */
 function pairs(object, prefix = "") {
 	return Object.entries(object || {}).flatMap(([k, v]) => v && typeof v == "object" && !Array.isArray(v) ? pairs(v, prefix + k + ".") :
-		Array.isArray(v) ? [] : [[prefix + k, typeof v == "number" ? short(v, 9) : String(v)]]);
+		Array.isArray(v) ? [] : [[prefix + k, Number.isSafeInteger(v) ? whole(v) : typeof v == "number" ? short(v, 6) : String(v)]]);
 }
 
 function parameterTable(caption, object) {
-	const rows = pairs(object);
+	const rows = pairs(object).filter(([k]) => !/density_(from|width)$/.test(k));
 	return rows.length ? el("div", { class: "parameters" }, el("table", {}, el("caption", {}, caption),
 		el("tbody", {}, rows.map(([k, v]) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, k)), el("td", {}, el("bdi", {}, v))))))) : null;
 }

@@ -1,6 +1,7 @@
 /* Metrics of gptrain and saetrain: curves for the site, final figures for a terminal. */
 #include "htmlgen.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,8 @@ static double figure(const json_t *j, const char *key, const char *path)
 {
 	const json_t *v = json_object_get(j, key);
 
+	if (json_is_null(v)) /* written for what is not finite */
+		return NAN;
 	if (!json_is_number(v))
 		die("'%s' has no number \"%s\" in its last line", path, key);
 	return json_number_value(v);

@@ -72,7 +72,7 @@ function piecesOf(ids, words) {
 			addPiece(lists[owner[i]], across && piece.kind == "text" ? { kind: "whole", text: piece.text } : piece);
 			for (let k = 1; across && k < n; k++)
 				if (owner[i + k] != owner[i])
-					addPiece(lists[owner[i + k]], { kind: "rest", text: "⋯" });
+					addPiece(lists[owner[i + k]], { kind: "rest", text: "·" });
 		} else if (bytes[i] >= 0) {
 			addPiece(lists[owner[i]], { kind: "bytes", text: bytes[i].toString(16).toUpperCase().padStart(2, "0") });
 		}

@@ -32,11 +32,26 @@ static uint64_t number(const json_t *j, const char *key, double min, double max,
 	return (uint64_t)json_integer_value(v);
 }
 
+/* A shard names what went into it; one of another run has no place here. */
+static void check_origin(const struct top *t, const struct meta *m, const char *path, const char *index_path)
+{
+	const char *key;
+	json_t *id;
+
+	json_object_foreach(json_object_get(t->index, "ids"), key, id) {
+		char *own = meta_get(m, key);
+
+		if (own && json_is_string(id) && strcmp(own, json_string_value(id)))
+			die("'%s' was made from %s %s, not %s as '%s' says", path, key, own,
+			    json_string_value(id), index_path);
+		free(own);
+	}
+}
+
 static void check_field(struct top *t, enum top_name which, const char *index_path)
 {
 	const struct top_field f = top_field(&t->s, which);
 	char *path = top_path(t->dir, &f);
-	const json_t *id = json_object_get(json_object_get(t->index, "fields"), f.name);
 	struct shard_info info;
 
 	shard_info(path, &info);
@@ -44,9 +59,7 @@ static void check_field(struct top *t, enum top_name which, const char *index_pa
 		die("'%s' is shard %llu/%llu of %llu x %zu %s; '%s' says %zu x %zu %s", path,
 		    (unsigned long long)info.k, (unsigned long long)info.n, (unsigned long long)info.rows,
 		    info.cols, dtype_name(info.dtype), index_path, f.rows, f.cols, dtype_name(f.dtype));
-	if (json_is_string(id) && strcmp(json_string_value(id), info.id))
-		die("'%s' is not the one of '%s': its id is %s, not %s", path, index_path, info.id,
-		    json_string_value(id));
+	check_origin(t, &info.meta, path, index_path);
 	memcpy(t->ids[which], info.id, sizeof(t->ids[which]));
 	meta_free(&info.meta);
 	meta_free(&info.stats);
