@@ -50,7 +50,7 @@ function exampleLine(example, names, scale) {
 		return node;
 	});
 	const context = Math.floor(example.centre / site.index.block), place = example.centre % site.index.block;
-	const line = el("p", { class: "context", tabindex: 0, dir: direction(lists), "aria-label": `activation ${short(example.acts[centre])}: ` + example.tokens.map(id => id == NO_TOKEN ? "" : tokenText(id, names)).join("") }, tokens);
+	const line = el("p", { class: "context", tabindex: 0, dir: direction(lists), "aria-label": `activation ${short(example.acts[centre])}: ` + lists.map(plain).join("") }, tokens);
 	const over = event => tokens.indexOf(event.target.closest(".tok"));
 	line.addEventListener("pointerover", event => over(event) >= 0 && showTip(tokens[over(event)], example, over(event), names, scale.max));
 	line.addEventListener("pointerleave", hideTip);
@@ -79,11 +79,11 @@ function exampleList(examples, names, scale) {
 	return el("ol", { class: "examples" }, examples.map(x => exampleLine(x, names, scale)));
 }
 
-function intervals(feature, names, scale, active) {
+function intervals(feature, examples, names, scale, active) {
 	const { top_k: K, intervals: I, samples: M } = site.index;
 	return Array.from({ length: I }, (_, i) => {
 		const hi = scale.max * (I - i) / I, lo = scale.max * (I - 1 - i) / I, n = feature.interval[i];
-		const samples = feature.examples.slice(K + i * M, K + (i + 1) * M).filter(x => x).map(unpack);
+		const samples = examples.slice(K + i * M, K + (i + 1) * M).filter(x => x);
 		return el("section", { class: "interval" }, el("h3", {}, `${short(lo)} to ${short(hi)}`, el("span", {}, n ? ` ${percent(n / active)} of its activations (${whole(n)})` : " none")),
 			samples.length ? exampleList(samples, names, scale) : null);
 	});
@@ -161,7 +161,7 @@ async function showFeature(f) {
 			el("div", { class: "aside" }, c.active[f] ? activationHistogram(feature, scale.max, c.active[f]) : null, logitSection(feature, names)),
 			el("div", { class: "texts" }, c.active[f] ? [
 				legend(), el("section", {}, el("h2", {}, "Top activations"), exampleList(top, names, scale)),
-				el("section", {}, el("h2", {}, `Samples of ${site.index.intervals} intervals`), intervals(feature, names, scale, c.active[f])),
+				el("section", {}, el("h2", {}, `Samples of ${site.index.intervals} intervals`), intervals(feature, examples, names, scale, c.active[f])),
 			] : el("p", {}, `Dead: it was not active on any of the ${whole(site.index.tokens)} tokens that were read.`)))));
 	window.scrollTo(0, 0);
 }

@@ -183,7 +183,7 @@ function tableHash(state) {
 /* Features with a top token or top logit that contains the text. */
 async function withText(q) {
 	const [names] = await Promise.all([vocab()]), F = site.index.features, want = q.toLowerCase(), hit = new Uint8Array(65536), out = [];
-	names.forEach((_, id) => hit[id] = tokenText(id, names).toLowerCase().includes(want));
+	names.forEach((_, id) => hit[id] = plain(piecesOf([id], names)[0]).toLowerCase().includes(want));
 	for (let f = 0; f < F; f++) {
 		const row = await rowsOf(f);
 		if (row.tokens.some(id => hit[id]) || row.logits.some(id => hit[id]))

@@ -28,6 +28,8 @@ const unseen = /[\p{C}\p{Zl}\p{Zp}]|(?! )\s/u;
 /* A character as { kind, text }: text, mark (white space and controls), name (other invisible ones). */
 function seen(char) {
 	const code = char.codePointAt(0);
+	if (code >= 32 && code < 127)
+		return { kind: "text", text: char };
 	if (marks[code] || code < 32)
 		return { kind: "mark", text: marks[code] || String.fromCodePoint(0x2400 + code) };
 	if (unseen.test(char))
@@ -67,7 +69,7 @@ function piecesOf(ids, words) {
 	for (let i = 0, n; i < bytes.length; i += n || 1) {
 		n = bytes[i] < 0 ? 0 : charLength(bytes, i);
 		if (n) {
-			const piece = seen(utf8.decode(Uint8Array.from(bytes.slice(i, i + n))));
+			const piece = seen(n == 1 ? String.fromCharCode(bytes[i]) : utf8.decode(Uint8Array.from(bytes.slice(i, i + n))));
 			const across = owner[i] != owner[i + n - 1];
 			addPiece(lists[owner[i]], across && piece.kind == "text" ? { kind: "whole", text: piece.text } : piece);
 			for (let k = 1; across && k < n; k++)
@@ -98,10 +100,8 @@ function tokenNode(id, words) {
 	return el("bdi", { class: "token" }, pieceNodes(list));
 }
 
-/* Its text as plain characters, for searching and labels. */
-function tokenText(id, words) {
-	return piecesOf([id], words)[0].map(p => p.kind == "bytes" ? "" : p.text).join("");
-}
+/* Pieces as plain characters, for searching and labels. */
+const plain = list => list.map(p => p.kind == "bytes" || p.kind == "rest" ? "" : p.text).join("");
 
 const rtlChars = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC]/g, ltrChars = /[A-Za-z\u00C0-\u024F\u0370-\u058F\u0900-\u1FFF\u3040-\u9FFF\uAC00-\uD7A3]/g;
 

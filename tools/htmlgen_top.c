@@ -77,11 +77,11 @@ struct top top_read(const char *dir)
 	t.s = (struct top_shape){
 		.F = number(t.index, "features", 1, 1 << 28, path),
 		.K = number(t.index, "top_k", 1, 10000, path),
-		.I = number(t.index, "intervals", 0, 1000, path),
-		.M = number(t.index, "samples", 0, 10000, path),
+		.I = number(t.index, "intervals", 1, 1000, path),
+		.M = number(t.index, "samples", 1, 10000, path),
 		.R = number(t.index, "radius", 0, 10000, path),
 		.H = number(t.index, "bins", 1, 10000, path),
-		.L = number(t.index, "logits", 0, 10000, path),
+		.L = number(t.index, "logits", 1, 10000, path),
 	};
 	t.tokens = number(t.index, "tokens", 1, 1e18, path);
 	t.vocab = number(t.index, "vocab", 1, 65536, path);

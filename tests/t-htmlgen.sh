@@ -1,0 +1,230 @@
+# htmlgen: the data are the shards', the site is the same however it is made, what is wrong is refused; and in
+# a browser: views without an error, hostile text that stays text, keys, links, budgets.
+. "$(dirname "$0")/lib.sh"
+cd "$TMP" || exit 1
+"$TOP/tests/make-top" . 40 || exit 1
+metrics="--metrics sae.jsonl --gpt-metrics gpt.jsonl"
+make="$BIN/htmlgen -q $metrics"
+digest() { (cd "$1" && find . -type f | LC_ALL=C sort | xargs sha256sum); }
+
+ok "a site" $make -j2 -o html top
+ok "its numbers are the shards'" "$TOP/tests/check-site" html top
+ok "no debris" test -z "$(find . -name '*.part')"
+digest html >a
+ok "-j 1" $make -j1 -o one top
+digest one >b
+same "-j 1 and -j 2: the same site" a b
+inode=$(stat -c %i html)
+touch -d '1 hour ago' html/index.html
+ok "again" $make -o html/ top
+ok "... makes nothing" test "$(stat -c %i html)" = "$inode"
+ok "... but touches index.html" test "$(stat -c %Y html/index.html)" -gt $(($(date +%s) - 600))
+rm html/index.html
+ok "without index.html" $make -o html top
+ok "... it is made again" test -s html/index.html
+inode=$(stat -c %i html)
+head -n -1 sae.jsonl >fewer.jsonl
+ok "other metrics" "$BIN/htmlgen" -q --metrics fewer.jsonl --gpt-metrics gpt.jsonl -o html top
+ok "... another site" test "$(stat -c %i html)" != "$inode"
+ok "another cut" $make --ultra-low 0.01 -o html top
+ok "... is in the data" grep -q '"cut":0.01[,}]' html/data/site.js
+ok "no metrics" "$BIN/htmlgen" -q -o bare/html top
+ok "... no curves" grep -q '"sae":null,"gpt":null' bare/html/data/site.js
+for i in 1 2 3 4 5; do
+	$make -o html top 2>/dev/null &
+	sleep "0.0$((i * 7 % 10))"
+	kill -KILL $! 2>/dev/null
+	wait $! 2>/dev/null
+done
+ok "after five kills" $make -o html top
+digest html >b
+same "... the same site" a b
+ok "... and no debris" test -z "$(find . -name '*.part')"
+
+"$TOP/tests/make-top" edge 1040 K=1 I=2 M=1 R=0 H=3 L=1 || exit 1
+ok "another shape" "$BIN/htmlgen" -q -o edge/html edge/top
+ok "... its numbers" "$TOP/tests/check-site" edge/html edge/top
+"$TOP/tests/make-top" lone 1 K=3 I=1 M=1 L=1 || exit 1
+ok "one feature" "$BIN/htmlgen" -q -o lone/html lone/top
+ok "... its numbers" "$TOP/tests/check-site" lone/html lone/top
+
+# ---- figures ----
+ok "--summary" eval '"$BIN/htmlgen" --summary sae.jsonl --gpt-metrics gpt.jsonl >summary'
+for figure in 'validation loss 6.213, unigram baseline 7.140' '98.50 % against zero ablation' '97.77 % against mean' \
+	'clean 5.7400, spliced 5.7725, zero-ablated 7.9000, mean-ablated 7.2000' '18.00 features active' '91.75 %' '40 of 40 alive'; do
+	ok "... says: $figure" grep -qF "$figure" summary
+done
+echo '{"step": 1, "eval": {"dead": null' >cut.jsonl
+fails 1 "a metrics line cut short" "cut.jsonl" "$BIN/htmlgen" --summary cut.jsonl
+fails 1 "metrics without figures" "alive" "$BIN/htmlgen" --summary gpt.jsonl
+: >empty.jsonl
+fails 1 "no metrics in it" "empty.jsonl" "$BIN/htmlgen" -q --metrics empty.jsonl -o x top
+fails 1 "no such metrics" "none.jsonl" "$BIN/htmlgen" -q --metrics none.jsonl -o x top
+
+# ---- refusals ----
+fails 2 "no directory" "topk" "$BIN/htmlgen" -o x
+fails 2 "two directories" "topk" "$BIN/htmlgen" -o x top top
+fails 2 "no -o" "-o SITE" "$BIN/htmlgen" top
+fails 2 "an unknown option" "--no-such" "$BIN/htmlgen" --no-such
+fails 1 "no such directory" "none/index.json" "$BIN/htmlgen" -o x none
+broken() { # name text: "$1: $2" of the copy bad/, changed by stdin's commands
+	rm -rf bad && cp -r top bad && (cd bad && bash -s) && fails 1 "$1" "$2" "$BIN/htmlgen" -q -o x bad
+}
+broken "index.json is missing" "index.json" <<<'rm index.json'
+broken "index.json is cut" "index.json" <<<'truncate -s 100 index.json'
+broken "index.json is an array" "not an object" <<<'echo [] >index.json'
+broken "another format" "format" <<<'sed -i "s/\"format\": 1/\"format\": 2/" index.json'
+broken "a number is missing" '"radius"' <<<'sed -i "/radius/d" index.json'
+broken "a number is none" '"bins"' <<<'sed -i "s/\"bins\": 50/\"bins\": \"many\"/" index.json'
+broken "no feature" '"features"' <<<'sed -i "s/\"features\": 40/\"features\": 0/" index.json'
+broken "more features than there are" "shard" <<<'sed -i "s/\"features\": 40/\"features\": 41/" index.json'
+broken "another radius" "tokens.u16.zst" <<<'sed -i "s/\"radius\": 10/\"radius\": 9/" index.json'
+broken "text that is not UTF-8" "index.json" <<<'printf "\377" >>index.json'
+broken "a field is missing" "acts.f32.zst" <<<'rm acts.f32.zst'
+broken "a field is cut" "effects.f32.zst" <<<'truncate -s -9 effects.f32.zst'
+broken "two fields exchanged" "max.f32.zst" <<<'mv hist.u32.zst max.f32.zst'
+broken "a byte is wrong" "acts.f32.zst" <<<'printf X | dd of=acts.f32.zst bs=1 seek=9000 conv=notrunc status=none'
+broken "made from another autoencoder" "fedcba9876543210, not 0edcba9876543210" <<<'sed -i "s/\"sae\": \"fedc/\"sae\": \"0edc/" index.json'
+ok "nothing is left of failures" test ! -e x -a ! -e x.part
+: >file
+fails 1 "-o names a file" "file" "$BIN/htmlgen" -q -o file top
+
+# ---- in a browser: one, with all that is to be looked at in a row ----
+steps=()
+step() { steps+=("$@"); }
+is() { steps+=(is "$@"); } # name want expression
+at='location.hash'
+
+for f in $(seq 0 39); do step goto "f=$f"; done
+step silent "every feature's view, without an error"
+step goto '' goto 'features?list=ultra&sort=-max' goto 'features?list=dead' goto 'features?q=owned' goto 'features?from=-3&to=-2&page=99'
+step goto training goto about goto 'features?q=%E0%A4%A&list=x&sort=y&page=-3' goto f=99999999999 silent "overview, lists, search, addresses that make no sense"
+step goto f=3 key '?' key Escape key r key j key k key i silent "keys"
+step open lone/html/index.html goto f=0 goto training silent "a dictionary of one feature"
+step open bare/html/index.html goto training goto about silent "a site without metrics"
+step open html/index.html#f=2 dark size 380x800 print silent "dark, narrow, printed" light size 1400x1000
+
+# Nothing of the texts became an element, an attribute or code.
+hostile='[document.title, document.querySelectorAll("main img, main iframe, main textarea, main script, main style, main meta, main link, [onmouseover], [onerror], [onload], main svg [href], main a:not([href^=\"#\"])").length,
+	[...document.scripts].every(s => /^(site|data\/[a-z]+[0-9]*).js$/.test(s.getAttribute("src")) && !s.text)].join()'
+for f in 1 2 6 7; do
+	step goto "f=$f" hover .tok
+	is "hostile text in feature $f is text" "Feature $f – featuremill,0,true" "$hostile"
+done
+step goto about
+is "hostile parameters are text" "featuremill,0,true" "$hostile"
+is "... and can be read" true 'document.querySelector("#about").textContent.includes("</script><script>document.title=\"owned\"</script>")'
+step goto f=1
+is "the words of a script can be read" true 'document.querySelector(".texts").textContent.includes("<script>document.title=\"owned\"</script><img src=x")'
+step silent "nothing tried to run"
+is "an inline script is refused" "refused" '(() => { const s = document.createElement("script"); try { s.text = "document.title = 1"; document.head.append(s); } catch (e) {} return document.title == "1" ? "ran" : "refused"; })()'
+is "so is markup" "refused" '(() => { try { document.querySelector("#tip").innerHTML = "<b>x</b>"; return "taken"; } catch (e) { return "refused"; } })()'
+step console
+is "no override, mark or control reaches the page" true '(async () => {
+	for (const f of [4, 5, 6, 13, 14]) { history.replaceState(null, "", "#f=" + f); await showFeature(f);
+		if (/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]/.test(document.querySelector("article").textContent)) return f; }
+	return true; })()'
+
+# Characters across tokens: pieces of given bytes.
+pieces() { # name want tokens, as JavaScript strings
+	local name=$1 want=$2
+	shift 2
+	is "$name" "$want" "piecesOf([$(seq -s, 0 $(($# - 1)))], [$(IFS=,; echo "$*")]).map(l => l.map(p => p.kind + ':' + p.text).join('+')).join(' ')"
+}
+pieces "a character in three tokens" "whole:🎉 rest:· rest:·+text: ok" '"\xf0\x9f"' '"\x8e"' '"\x89 ok"'
+pieces "two characters, the first in two tokens" "text:a+whole:é rest:·+text:é" '"a\xc3"' '"\xa9\xc3\xa9"'
+pieces "a character cut at the end" "text:x+bytes:E2 82" '"x\xe2\x82"'
+pieces "a character cut at the beginning" "bytes:82 AC+text:x" '"\x82\xacx"'
+pieces "a lone surrogate, an overlong form" "bytes:ED A0 80+text:a+bytes:C0 AF" '"\xed\xa0\x80a\xc0\xaf"'
+pieces "controls and white space" "mark:↵+mark:⇥+mark:␀+mark:␛+mark:␡+name:NBSP+name:RLO" '"\n\t\0\x1b\x7f\xc2\xa0\xe2\x80\xae"'
+is "the end of a text keeps characters apart" "bytes:C3 name:end of text bytes:A9" \
+	'piecesOf([0, 50256, 1], ["\xc3", "\xa9"]).map(l => l.map(p => p.kind + ":" + p.text).join("+")).join(" ")'
+is "Hebrew runs from right to left" "rtl ltr" 'direction([[{ kind: "text", text: "שלום עולם abc" }]]) + " " + direction([[{ kind: "text", text: "abc שלום xyz" }]])'
+
+# Shading is activation over the maximum; underlines stand on the predicted token: effect w on token w + 1, blue above 0.
+step goto f=0
+is "shades and underlines follow the numbers" "true" '(async () => {
+	const part = (await load("f0"))[0], max = (await columns()).max[0], R = site.index.radius, lines = document.querySelector(".examples").querySelectorAll(".context");
+	const most = Math.max(0.1, ...part.examples.flatMap(x => x ? unpack(x).effects.map(Math.abs) : []));
+	return lines.length == 10 && part.examples.slice(0, 10).map(unpack).every((x, n) => {
+		const spans = [...lines[n].children];
+		return x.tokens.every((id, w) => {
+			if (id == 65535) return true;
+			const s = spans.shift(), e = (w ? x.effects[w - 1] : 0) / most, a = parseFloat(s.style.getPropertyValue("--a"));
+			return (w == R) == s.classList.contains("centre") && (x.acts[w] > 0 ? Math.abs(a - (8 + 92 * x.acts[w] / max)) < 0.06 : isNaN(a)) &&
+				s.classList.contains("hurts") == (e > 0.02) && s.classList.contains("helps") == (-e > 0.02); }) && !spans.length; }); })()'
+step hover .centre
+is "pointing at a token tells its numbers" true '(t => /token \d+/.test(t) && /activation0\.\d/.test(t) && /effect/.test(t))(document.querySelector("#tip").textContent)'
+step do 'document.querySelector(".context").focus({ focusVisible: true })' key ArrowRight
+is "so does the keyboard" "true #f=0" '[!$("tip").hidden && document.querySelector(".context .centre + .tok").classList.contains("at"), location.hash].join(" ")'
+step do 'document.activeElement.blur()'
+
+# ---- moving about ----
+step key ArrowRight
+is "→" "#f=1" "$at"
+step key ArrowLeft key ArrowLeft
+is "← around the end" "#f=39" "$at"
+step back back
+is "back" "#f=1" "$at"
+step key / type 12 key Enter
+is "a number in the search opens the feature" "#f=12" "$at"
+step key / type owned key Enter
+is "text in the search filters" "#features?q=owned true" '(rows => location.hash + " " + (rows.length > 0 && rows.every(r => /owned/.test(r.textContent))))([...document.querySelectorAll(".features tbody tr")])'
+first='document.querySelector(".features tbody th").textContent'
+step goto 'features?list=dead'
+is "a list" "1 feature: 3" "document.querySelector('.count').textContent + ': ' + $first"
+step goto features click 'th:nth-child(2) button'
+is "sorted by density" "descending true" "(async () => document.querySelector('th:nth-child(2)').ariaSort + ' ' + (Number($first) == (await columns()).rank.indexOf(1)))()"
+step click 'th:nth-child(2) button'
+is "... the other way" "ascending 3" "document.querySelector('th:nth-child(2)').ariaSort + ' ' + $first"
+step click '.features tbody td'
+is "a row opens its feature" "#f=3" "$at"
+step key i
+is "i goes back to the table" "#features?sort=density" "$at"
+step goto 'features?sort=-max' key j key j
+is "j goes along the table" true 'listed().then(o => location.hash == "#f=" + o[1])'
+step goto '' click '.index .bar'
+is "a bar lists its features" true '/from=/.test(location.hash) && document.querySelectorAll(".features tbody tr").length > 0'
+step goto f=40
+is "a feature that is not there" "There is no feature 40: they are 0 to 39." '$("trouble").hidden || $("trouble").textContent'
+step goto f=4 click '#theme'
+is "dark by choice" "dark rgb(20, 22, 26)" 'document.documentElement.dataset.theme + " " + getComputedStyle(document.documentElement).backgroundColor'
+step click '#theme' size 360x800
+is "narrow: a feature" 0 'document.documentElement.scrollWidth - innerWidth'
+step goto about
+is "narrow: the overview" 0 'document.documentElement.scrollWidth - innerWidth'
+step size 1400x1000 silent "no error on the way"
+step open gap/index.html#f=20
+is "a chunk that is missing" "cannot load data/f1.js" '$("trouble").textContent'
+
+# Budgets; the promise is 1 s and 200 ms, but a test has neighbours.
+step open big/html/index.html
+is "4096 features: drawn soon" true '(window.first = performance.now()) < 3000'
+step do '(async () => { window.times = []; for (const f of [2011, 77, 3000, 4095, 1234]) { const t = performance.now();
+	history.replaceState(null, "", "#f=" + f); await showFeature(f); document.body.offsetHeight; times.push(performance.now() - t); } times.sort((a, b) => a - b); })()'
+is "... any feature soon after" true 'times[2] < 600'
+step eval '`# first view ${Math.round(first)} ms, a feature ${Math.round(times[2])} ms`' requests
+
+"$TOP/tests/make-top" big 4096 || exit 1
+begin=$(date +%s%N)
+ok "a site of 4096 features" "$BIN/htmlgen" -q --metrics big/sae.jsonl --gpt-metrics big/gpt.jsonl -o big/html big/top
+took=$((($(date +%s%N) - begin) / 1000000))
+ok "... in less than 10 s" test $took -lt 10000
+cp -r html gap && rm gap/data/f1.js
+if "$TOP/tests/browse" html/index.html >/dev/null 2>&1; then
+	"$TOP/tests/browse" html/index.html "${steps[@]}" >seen 2>trouble
+	status=$?
+	while IFS= read -r line; do
+		case $line in
+		'ok '*) result 0 "${line#ok }" ;;
+		'not ok '*) result 1 "${line#not ok }" ;;
+		'#'*) echo "$line" ;;
+		esac
+	done <seen
+	ok "... first view below 1 MB" test "$(awk '/file:/ && !/f[0-9]*.js/ { n += $1 } END { print n + 0 }' seen)" -lt 1000000
+	ok "the browser went to the end" test $status = 0
+	sed 's/^/#   /' trouble
+else
+	skip "in a browser" "no chromium"
+fi
+done_testing
