@@ -31,23 +31,23 @@ static void emit(const char *tail, const char *fmt, va_list ap)
 	(void)!write(STDERR_FILENO, line, (size_t)n);
 }
 
-/* The first thread to fail ends the process; others wait for the end. */
-static _Noreturn void leave(int status)
+/* The first thread to fail says why and ends the process; others wait for the end. */
+static void only_one(void)
 {
 	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
 
 	pthread_mutex_lock(&once);
-	exit(status);
 }
 
 void die(const char *fmt, ...)
 {
 	va_list ap;
 
+	only_one();
 	va_start(ap, fmt);
 	emit(NULL, fmt, ap);
 	va_end(ap);
-	leave(1);
+	exit(1);
 }
 
 void die_errno(const char *fmt, ...)
@@ -55,20 +55,22 @@ void die_errno(const char *fmt, ...)
 	const char *why = strerror(errno);
 	va_list ap;
 
+	only_one();
 	va_start(ap, fmt);
 	emit(why, fmt, ap);
 	va_end(ap);
-	leave(1);
+	exit(1);
 }
 
 void die_usage(const char *fmt, ...)
 {
 	va_list ap;
 
+	only_one();
 	va_start(ap, fmt);
 	emit("see --help", fmt, ap);
 	va_end(ap);
-	leave(2);
+	exit(2);
 }
 
 void base_bug(const char *file, int line, const char *fmt, ...)
