@@ -12,6 +12,10 @@ trap 'rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM HUP
 N=0
 FAILED=0
+# python3 with numpy: the first in PATH, or else the distribution's
+PYTHON=python3
+"$PYTHON" -c 'import numpy' 2>/dev/null || PYTHON=/usr/bin/python3
+python3() { command "$PYTHON" "$@"; }
 
 result() { # 0|1 name
 	N=$((N + 1))
