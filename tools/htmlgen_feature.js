@@ -122,9 +122,9 @@ function logitTable(caption, ids, values, names, most, cls) {
 
 function logitSection(feature, names) {
 	const ids = Array.from(arrayOf(Uint16Array, feature.logitIds)), L = ids.length / 2, most = Math.max(1e-30, ...feature.logits.map(Math.abs));
-	return el("section", {}, el("h2", {}, "Logit weights"), logitHistogram(feature),
-		el("div", { class: "pair" }, logitTable("Next tokens it speaks for", ids.slice(0, L), feature.logits.slice(0, L), names, most, "up"),
-			logitTable("Next tokens it speaks against", ids.slice(L), feature.logits.slice(L), names, most, "down")));
+	return el("section", {}, el("h2", {}, "Logit weights"), logitHistogram(feature), el("p", { class: "note" }, "Over the whole vocabulary; below, the next tokens that it makes likelier and less likely the most."),
+		el("div", { class: "pair" }, logitTable("Speaks for", ids.slice(0, L), feature.logits.slice(0, L), names, most, "up"),
+			logitTable("Speaks against", ids.slice(L), feature.logits.slice(L), names, most, "down")));
 }
 
 /* ---- the view ---- */
