@@ -62,9 +62,9 @@ fails 1 "no metrics in it" "empty.jsonl" "$BIN/htmlgen" -q --metrics empty.jsonl
 fails 1 "no such metrics" "none.jsonl" "$BIN/htmlgen" -q --metrics none.jsonl -o x top
 
 # ---- a sweep ----
-sed 's/"l0": 18.0/"l0": 95.5/; s/"loss_recovered": [0-9.]*/"loss_recovered": 0.995/' sae.jsonl >more.jsonl
+sed 's/"l0": 18.0/"l0": 95.5/g; s/"loss_recovered": [0-9.]*/"loss_recovered": 0.995/' sae.jsonl >more.jsonl
 ok "sweep" "$TOP/tools/sweep" s/sweep 3e-7=sae.jsonl 1e-7=more.jsonl
-ok "... a table" test "$(cut -f1-3,7 s/sweep.tsv | paste -sd' ')" = "$(printf 'l1\tl0\tloss_recovered\talive 3e-7\t18.0\t0.9849537037037037\t40 1e-7\t95.5\t0.995\t40')"
+ok "... a table" test "$(cut -f1-3,7 s/sweep.tsv | paste -sd' ')" = "$(printf 'l1\tl0\tloss_recovered\talive 3e-7\t18\t0.9849537\t40 1e-7\t95.5\t0.995\t40')"
 ok "... a plot of two points" test "$(grep -c '<circle' s/sweep.svg)" = 2
 ok "... which is XML" python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' s/sweep.svg
 fails 1 "a run without evaluation" "no l0" "$TOP/tools/sweep" s/bad 1=gpt.jsonl
