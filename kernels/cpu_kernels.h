@@ -287,7 +287,7 @@ static size_t compact(uint32_t *index, float *value, const float *x, uint32_t fi
 }
 
 /* Vectors summed at once, in registers; rows fetched ahead: they come from beyond L2 */
-enum { GATHER = LANES == 16 ? 16 : 8, AHEAD = 6 };
+enum { GATHER = LANES == 16 ? 16 : 8, AHEAD = 4 };
 
 INLINE void prefetch_row(const float *row, size_t n)
 {

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { ROWS = 128, CHUNK = 512, FEATURES = 16 };        /* rows and features of a block, features of a chunk */
+enum { ROWS = 256, CHUNK = 256, FEATURES = 16 };        /* rows and features of a block, features of a chunk */
 
 /* Of the latents of a block: above, dense products are faster.  `make out/bin/tests/bench &&
  * out/bin/tests/bench 1 sae_grad` shows where the two cross. */
