@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utf8.h"
+
 /*
  * A piece goes from its bytes to its tokens through three doors: the cache of
  * short pieces (nearly all of a text), a scan over all pairs (pieces of a few
@@ -458,22 +460,6 @@ static const unsigned char *piece_end(const struct bpe *v, const unsigned char *
 }
 
 /* ---- text ---- */
-
-/* Length of the valid character at p, or minus that of the maximal invalid subpart (Unicode 3.9, table 3-7). */
-static int utf8_length(const unsigned char *p, const unsigned char *end)
-{
-	const unsigned b = p[0];
-	const int n = b < 0x80 ? 1 : b < 0xC2 ? 0 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : b < 0xF5 ? 4 : 0;
-	unsigned low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80;
-	unsigned high = b == 0xED ? 0x9F : b == 0xF4 ? 0x8F : 0xBF;
-
-	if (n == 0)
-		return -1;
-	for (int i = 1; i < n; i++, low = 0x80, high = 0xBF)
-		if (p + i >= end || p[i] < low || p[i] > high)
-			return -i;
-	return n;
-}
 
 /* A copy of the text that is valid UTF-8, END behind it. */
 static const unsigned char *clean_copy(struct buf *to, const char *text, size_t bytes)

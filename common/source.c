@@ -14,6 +14,7 @@
 #include "jsonl.h"
 #include "layers.h"
 #include "shard.h"
+#include "utf8.h"
 
 enum kind { NO_FILE, TEXT, JSON_LINES, TOKENS, PARQUET, SHARD };
 static const char BOM[] = "\xEF\xBB\xBF";
@@ -352,22 +353,37 @@ static bool json_start(const char *p, size_t n)
 	return i < n && (p[i] == '"' || p[i] == '}');
 }
 
-/* Headerless uint16: bytes that no text has, all in the vocabulary, and end tokens or many of the common ones. */
+static bool is_utf8(const char *text, size_t n)
+{
+	const unsigned char *p = (const unsigned char *)text, *end = p + n;
+
+	while (p < end) {
+		const int length = utf8_length(p, end);
+
+		if (length < 0)
+			return false;
+		p += length;
+	}
+	return true;
+}
+
+/* Headerless uint16: no text, all in the vocabulary, control characters as the high bytes of common
+ * tokens.  A file of rare tokens alone is known by its end. */
 static bool token_start(const char *p, size_t n)
 {
 	size_t common = 0, ends = 0, controls = 0;
+	unsigned id = 0;
 
 	for (size_t i = 0; i < n; i++)
 		controls += (unsigned char)p[i] < 9;
 	for (size_t i = 0; i + 1 < n; i += 2) {
-		const unsigned id = le16(p + i);
-
+		id = le16(p + i);
 		if (id > BPE_EOT)
 			return false;
 		ends += id == BPE_EOT;
 		common += id < 1024;
 	}
-	return n >= 2 && (ends || controls) && (ends || common * 16 >= n / 2) && (controls || n % 2 == 0);
+	return ((controls && (ends || common * 16 >= n / 2)) || (n % 2 == 0 && id == BPE_EOT)) && !is_utf8(p, n);
 }
 
 static enum kind kind_of(struct source *s)

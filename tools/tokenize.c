@@ -396,7 +396,7 @@ static void finish(const struct recipe *r)
 		write_val();
 	sink_stat(run.train, "documents", run.t.docs - val_docs);
 	sink_finish(run.train);
-	if (r) {
+	if (run.resumable) {
 		recipe_stamp(r, o.c.output);
 		inputs_remember(o.c.output, run.began);
 	}
@@ -476,29 +476,33 @@ static void drop_stamp(void)
 	free(stamp);
 }
 
-static int run_encode(void)
+static void encode_to(const struct recipe *r)
 {
-	const bool file = strcmp(o.c.output, "-") != 0;
-	struct recipe *r = recipe();
-
-	run.resumable = file && inputs_hashable(run.paths);
-	if (run.resumable) {
-		run.began = inputs_recipe(r, run.paths, o.c.output);
-		if (is_fresh(r))
-			return 0;
-	}
-	if (file)
-		drop_stamp();           /* from here on it describes nothing */
 	run.scratch = xcalloc(pool_threads(), sizeof(struct bpe_scratch *));
 	for (size_t i = 0; i < pool_threads(); i++)
 		run.scratch[i] = bpe_scratch(bpe_gpt2());
 	open_outputs(r);
 	prog_start("bytes read", inputs_bytes(run.paths));
 	encode_all(r);
-	finish(run.resumable ? r : NULL);
+	finish(r);
 	for (size_t i = 0; i < pool_threads(); i++)
 		bpe_scratch_free(run.scratch[i]);
 	free(run.scratch);
+}
+
+static int run_encode(void)
+{
+	const bool file = strcmp(o.c.output, "-") != 0;
+	struct recipe *r = recipe();
+
+	run.resumable = file && inputs_hashable(run.paths);
+	if (run.resumable)
+		run.began = inputs_recipe(r, run.paths, o.c.output);
+	if (!run.resumable || !is_fresh(r)) {
+		if (file)
+			drop_stamp();   /* from here on it describes nothing */
+		encode_to(r);
+	}
 	free(run.rows);
 	recipe_free(r);
 	return 0;
