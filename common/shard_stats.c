@@ -3,71 +3,67 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 8, CHUNK = 512 };
+#include "dtype.h"
 
-/* Partial results of every LANES-th value. */
-struct lanes {
-	double min[LANES], max[LANES], sum[LANES], sumsq[LANES];
-	uint64_t nan[LANES];
-};
+enum { CHUNK = 512 };
 
-static void add_chunk(struct lanes *l, const double *x, size_t n)
+static void add(struct stats_lanes *l, size_t k, double x)
 {
-	for (size_t i = 0; i < n; i++) {
-		const size_t k = i % LANES;
-		const double y = x[i] == x[i] ? x[i] : 0.0;
+	const bool nan = isnan(x);
+	const double y = nan ? 0.0 : x;
 
-		l->nan[k] += x[i] != x[i];
-		l->sum[k] += y;
-		l->sumsq[k] += y * y;
-		l->min[k] = x[i] < l->min[k] ? x[i] : l->min[k];
-		l->max[k] = x[i] > l->max[k] ? x[i] : l->max[k];
-	}
+	l->nan[k] += nan;
+	l->sum[k] += y;
+	l->sumsq[k] += y * y;
+	l->min[k] = x < l->min[k] ? x : l->min[k];      /* not for a NaN */
+	l->max[k] = x > l->max[k] ? x : l->max[k];
 }
 
-static void to_double(double *x, enum dtype t, const char *values, size_t n)
+void stats_add_plain(struct stats_lanes *l, const float *x, size_t n)
 {
-	float f[CHUNK];
-	uint32_t u;
-	uint16_t h;
+	for (size_t i = 0; i < n; i++)
+		add(l, i % STATS_LANES, (double)x[i]);
+}
 
-	switch (t) {
-	case DT_U16:
-		for (size_t i = 0; i < n; i++) {
+static void add_floats(struct stats_lanes *l, enum dtype t, const char *values, size_t n)
+{
+	float x[CHUNK];
+
+	dtype_to_f32(t, x, values, n);
+	(dtype_avx2() ? stats_add_avx2 : stats_add_plain)(l, x, n);
+}
+
+static void add_integers(struct stats_lanes *l, enum dtype t, const char *values, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint16_t h;
+		uint32_t u;
+
+		if (t == DT_U16) {
 			memcpy(&h, values + i * sizeof(h), sizeof(h));
-			x[i] = h;
-		}
-		break;
-	case DT_U32:
-		for (size_t i = 0; i < n; i++) {
+			u = h;
+		} else {
 			memcpy(&u, values + i * sizeof(u), sizeof(u));
-			x[i] = u;
 		}
-		break;
-	default:
-		dtype_to_f32(t, f, values, n);
-		for (size_t i = 0; i < n; i++)
-			x[i] = (double)f[i];
+		add(l, i % STATS_LANES, u);
 	}
 }
 
 void stats_of(struct stats *s, enum dtype t, const void *values, size_t n)
 {
 	const char *p = values;
-	double x[CHUNK];
-	struct lanes l;
+	struct stats_lanes l;
 
 	memset(&l, 0, sizeof(l));
-	for (size_t k = 0; k < LANES; k++)
+	for (size_t k = 0; k < STATS_LANES; k++)
 		l.min[k] = HUGE_VAL, l.max[k] = -HUGE_VAL;
 	for (size_t i = 0; i < n; i += CHUNK) {
 		const size_t m = n - i < CHUNK ? n - i : CHUNK;
 
-		to_double(x, t, p + i * dtype_size(t), m);
-		add_chunk(&l, x, m);
+		(t == DT_U16 || t == DT_U32 ? add_integers : add_floats)(&l, t, p + i * dtype_size(t), m);
 	}
 	*s = (struct stats){ .n = 0, .min = HUGE_VAL, .max = -HUGE_VAL };
-	for (size_t k = 0; k < LANES; k++)
+	for (size_t k = 0; k < STATS_LANES; k++)
 		stats_merge(s, &(struct stats){ 1, l.nan[k], l.min[k], l.max[k], l.sum[k], l.sumsq[k] });
 	s->n = n;
 }

@@ -16,4 +16,13 @@ void stats_merge(struct stats *s, const struct stats *next);
 /* Lines "min max mean sumsq nan". */
 void stats_to_meta(const struct stats *s, struct meta *m);
 
+/* Partial results: lane k has the values k, k + LANES, … */
+enum { STATS_LANES = 8 };
+struct stats_lanes {
+	double min[STATS_LANES], max[STATS_LANES], sum[STATS_LANES], sumsq[STATS_LANES];
+	uint64_t nan[STATS_LANES];
+};
+void stats_add_plain(struct stats_lanes *l, const float *x, size_t n);
+void stats_add_avx2(struct stats_lanes *l, const float *x, size_t n);   /* where dtype_avx2() is */
+
 #endif

@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "rng.h"
 #include "shard_input.h"
+#include "shard_stats.h"
 
 /* Children of this test, which has a thread already, start threads of their own. */
 const char *__tsan_default_options(void);
@@ -150,6 +151,25 @@ static void check_twins(const struct dtype_ops *fast)
 	check(!wrong, "avx2: the plain conversions, bit for bit");
 }
 
+static void check_sums(void)
+{
+	struct stats_lanes a, b;
+	float x[1003];
+	uint32_t u = 1;
+
+	memset(&a, 0, sizeof(a));
+	for (size_t i = 0; i < ARRAY_LEN(x); i++, u = u * 1664525 + 1013904223)
+		x[i] = i % 101 == 7 ? NAN : i % 50 == 3 ? -0.0f : float_of((u & 0x9fffffff) | 0x20000000);
+	for (size_t k = 0; k < STATS_LANES; k++)
+		a.min[k] = HUGE_VAL, a.max[k] = -HUGE_VAL;
+	b = a;
+	for (size_t n = 0; n < ARRAY_LEN(x); n += 59) {
+		stats_add_plain(&a, x, n);
+		stats_add_avx2(&b, x, n);
+	}
+	check(a.nan[0] && !memcmp(&a, &b, sizeof(a)), "avx2: the plain statistics, bit for bit");
+}
+
 static void check_awkward(const struct dtype_ops *ops, const char *name)
 {
 	static const struct { uint32_t f32; uint16_t f16, bf16; } cases[] = {
@@ -191,6 +211,7 @@ static void check_dtypes(void)
 		check_rounding(fast, "avx2");
 		check_awkward(fast, "avx2");
 		check_twins(fast);
+		check_sums();
 	}
 	check(dtype_parse("bf16", &t) && t == DT_BF16 && !dtype_parse("f64", &t) && !dtype_parse("", &t),
 	      "names of dtypes");
