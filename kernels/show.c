@@ -116,7 +116,8 @@ static bool repeats(const struct show *w, size_t i)
 	return i > 0 && w->want[i].row == w->want[i - 1].row && w->want[i].feat == w->want[i - 1].feat;
 }
 
-void show_block(struct show *w, const int32_t *idx, const int32_t *targets, size_t B, size_t T, uint64_t first)
+void show_block(struct show *w, const int32_t *idx, const int32_t *targets, size_t B, size_t T,
+		uint64_t first)
 {
 	size_t n = 0;
 

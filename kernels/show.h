@@ -33,7 +33,8 @@ struct show *show_new(const struct examples *x, struct attrib *a);      /* borro
 void show_free(struct show *w);
 bool show_wants(const struct show *w, uint64_t first, size_t tokens);
 /* idx, targets: host (B,T), the contexts from token number `first` on; a holds their residual. */
-void show_block(struct show *w, const int32_t *idx, const int32_t *targets, size_t B, size_t T, uint64_t first);
+void show_block(struct show *w, const int32_t *idx, const int32_t *targets, size_t B, size_t T,
+		uint64_t first);
 /* What is done of a state up to token number `next`, and back. */
 void show_save(const struct show *w, struct buf *st);
 void show_load(struct show *w, struct cursor *st, uint64_t next);

@@ -92,8 +92,8 @@ struct weights {
 	uint16_t *ids;                  /* (H,2L) */
 };
 
-static struct weights weights_new(struct attrib *a, const int32_t *features, size_t H, size_t L, size_t V,
-				  size_t real_tokens)
+static struct weights weights_new(struct attrib *a, const int32_t *features, size_t H, size_t L,
+				  size_t V, size_t real_tokens)
 {
 	struct weights w = { H, L, V, xcalloc(H, V * sizeof(float)), xcalloc(H, sizeof(float)),
 		xcalloc(H, 2 * L * sizeof(float)), xcalloc(H, 2 * L * sizeof(uint16_t)) };

@@ -270,7 +270,8 @@ static struct meta provenance(const struct run *r)
 }
 
 /* One shard; its line in the index.  Returns the compressed bytes. */
-static uint64_t write_field(const struct run *r, const char *dir, enum top_name which, const void *data, json_t *fields)
+static uint64_t write_field(const struct run *r, const char *dir, enum top_name which, const void *data,
+			    json_t *fields)
 {
 	const struct top_field f = top_field(&r->shape, which);
 	struct meta m = provenance(r);
@@ -417,7 +418,8 @@ static void add_meta(void *arg, const char *key, const char *value)
 	json_object_set_new(arg, key, json_string(value));
 }
 
-static void open_inputs(struct run *r, const struct tensors *gpt, struct tensors *sae, const struct gpt_config *c, char **paths)
+static void open_inputs(struct run *r, const struct tensors *gpt, struct tensors *sae,
+			const struct gpt_config *c, char **paths)
 {
 	const struct tensor *enc = tensors_find(sae, "encoder.weight");
 
@@ -454,7 +456,8 @@ static bool is_fresh(const struct run *r, const struct recipe *p)
 
 /* ---- the whole ---- */
 
-static void allocate(struct run *r, const struct gpt_config *c, const struct tensors *gpt, const struct tensors *sae)
+static void allocate(struct run *r, const struct gpt_config *c, const struct tensors *gpt,
+		     const struct tensors *sae)
 {
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	const size_t rows = xmul(o.batch, r->tok.T);
@@ -501,7 +504,8 @@ static void remove_stamp(void)
 	free(stamp);
 }
 
-static void make(struct run *r, const struct gpt_config *c, const struct tensors *gpt, const struct tensors *sae)
+static void make(struct run *r, const struct gpt_config *c, const struct tensors *gpt,
+		 const struct tensors *sae)
 {
 	struct outdir *dir = outdir_open(o.c.output);
 	struct recipe *p = recipe(r), *state = recipe(r);
