@@ -56,9 +56,12 @@ for figure in 'validation loss 6.213, unigram baseline 7.140' '98.50 % against z
 done
 echo '{"step": 1, "eval": {"dead": null' >cut.jsonl
 fails 1 "a metrics line cut short" "cut.jsonl" "$BIN/htmlgen" --summary cut.jsonl
-fails 1 "metrics without figures" "alive" "$BIN/htmlgen" --summary gpt.jsonl
+sed "s/, \"eval.*/}/" sae.jsonl >silent.jsonl
+fails 1 "metrics without evaluation" "no evaluation" "$BIN/htmlgen" --summary silent.jsonl
+ok "... make a site" "$BIN/htmlgen" -q --metrics silent.jsonl -o quiet/html top
+fails 1 "metrics of another tool" "no evaluation" "$BIN/htmlgen" --summary gpt.jsonl
 : >empty.jsonl
-fails 1 "no metrics in it" "empty.jsonl" "$BIN/htmlgen" -q --metrics empty.jsonl -o x top
+fails 1 "metrics with nothing in them" "empty.jsonl" "$BIN/htmlgen" -q --metrics empty.jsonl -o x top
 fails 1 "no such metrics" "none.jsonl" "$BIN/htmlgen" -q --metrics none.jsonl -o x top
 
 # ---- a sweep ----
@@ -111,7 +114,7 @@ step goto '' goto 'features?list=ultra&sort=-max' goto 'features?list=dead' goto
 step goto training goto about goto 'features?q=%E0%A4%A&list=x&sort=y&page=-3' goto f=99999999999 silent "overview, lists, search, addresses that make no sense"
 step goto f=3 key '?' key Escape key r key j key k key i silent "keys"
 step open lone/html/index.html goto f=0 goto training silent "a dictionary of one feature"
-step open bare/html/index.html goto training goto about silent "a site without metrics"
+step open bare/html/index.html goto training goto about open quiet/html/index.html goto training silent "sites without metrics or evaluation"
 step open html/index.html#f=2 dark size 380x800 print silent "dark, narrow, printed" light size 1400x1000
 
 # Nothing of the texts became an element, an attribute or code.

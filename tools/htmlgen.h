@@ -48,9 +48,9 @@ struct density features_write(const char *site, const struct top *t, double cut)
 void vocab_write(const char *site);
 
 /* Metrics, JSON Lines: {"key": [values…]}, keys of nested objects joined by a dot; line count
- * thinned to at most about `limit`, the last line and those that resampled kept. */
+ * thinned to about `limit` with an evaluation and as many without, the last and those that resampled kept. */
 json_t *metrics_columns(const char *path, size_t limit);
-json_t *metrics_last(const char *path); /* the last line */
+json_t *metrics_last(const char *path); /* the last line with an evaluation, else the last */
 /* Final figures in a few lines on stdout; either path may be NULL. */
 void metrics_summary(const char *sae, const char *gpt);
 

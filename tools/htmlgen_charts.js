@@ -61,6 +61,7 @@ function sparkline(heights) {
 
 /* ---- curves over the steps of a training ---- */
 const plotBox = { W: 420, H: 190, left: 52, right: 12, top: 8, bottom: 32 };
+const latest = (values, i) => i < 0 || finite(values[i]) ? values[i] : latest(values, i - 1);
 const finite = v => v != null && isFinite(v);
 
 /* Scales of a plot: x, y: value -> place; at: place -> value of x; yTicks, xTicks. */
@@ -80,20 +81,15 @@ function plotScales(x, values, o) {
 	};
 }
 
+/* Not every line of metrics has every value: the curve goes on to the next that has. */
 function pathOf(x, values, s, log) {
-	let d = "", pen = "M";
-	values.forEach((v, i) => {
-		const there = finite(v) && (!log || v > 0);
-		if (there)
-			d += `${pen}${s.x(x[i]).toFixed(1)} ${s.y(v).toFixed(1)}`;
-		pen = there ? "L" : "M";
-	});
-	return d;
+	const places = x.map((_, i) => i).filter(i => finite(values[i]) && (!log || values[i] > 0));
+	return places.map((i, k) => `${k ? "L" : "M"}${s.x(x[i]).toFixed(1)} ${s.y(values[i]).toFixed(1)}`).join("");
 }
 
 function plotPicture(x, series, s, o, inside) {
 	const { W, H, left, right, top, bottom } = plotBox, base = H - bottom;
-	return frame(W, H, `${o.title}: ` + series.map(one => `${one.name} ends at ${short(one.values[x.length - 1], 4)}`).join(", "),
+	return frame(W, H, `${o.title}: ` + series.map(one => `${one.name} ends at ${short(latest(one.values, x.length - 1), 4)}`).join(", "),
 		s.yTicks.map(([v, t]) => [line(left, s.y(v), W - right, s.y(v), "grid"), text(left - 6, s.y(v) + 4, t, "end")]),
 		s.xTicks.map(([v, t]) => [line(s.x(v), base, s.x(v), base + 4, "axis"), text(s.x(v), base + 15, t)]),
 		(o.marks || []).map(v => line(s.x(v), top, s.x(v), base, "resampled")),
@@ -113,8 +109,9 @@ function curves(x, series, o) {
 		return null;
 	const s = plotScales(x, all, o), { W, H, top, bottom } = plotBox, readout = el("p", { class: "readout" }), cursor = line(0, top, 0, H - bottom, "cursor");
 	const tell = i => readout.replaceChildren(...series.map((one, k) => el("span", {}, el("i", { class: "key s" + k }), ` ${one.name} `,
-		el("b", {}, finite(one.values[i]) ? (o.format || short)(one.values[i], 4) : "–"))), el("span", { class: "at" }, `${o.xLabel} ${whole(x[i])}`));
-	const dots = x.length == 1 ? (one, k) => svg("circle", { cx: s.x(x[0]), cy: s.y(one.values[0]), r: 3, class: "dot s" + k }) : () => null;
+		el("b", {}, (o.format || short)(latest(one.values, i), 4)))), el("span", { class: "at" }, `${o.xLabel} ${whole(x[i])}`));
+	const dots = (one, k) => one.values.filter(finite).length > 1 ? null : one.values.map((v, i) =>
+		finite(v) && (!o.log || v > 0) ? svg("circle", { cx: s.x(x[i]), cy: s.y(v), r: 3, class: "dot s" + k }) : null);
 	const picture = plotPicture(x, series, s, o, [series.map((one, k) => svg("path", { class: "curve s" + k, d: pathOf(x, one.values, s, o.log) })), series.map(dots), cursor]);
 	picture.addEventListener("pointermove", event => {
 		const box = picture.getBoundingClientRect(), v = s.at((event.clientX - box.left) * W / box.width);

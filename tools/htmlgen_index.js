@@ -20,12 +20,12 @@ function card(name, value, note) {
 }
 
 function summaryCards() {
-	const e = site.sae && site.sae.last.eval || {}, g = site.gpt && site.gpt.last, d = site.density, F = site.index.features;
+	const e = site.sae && site.sae.last.eval, g = site.gpt && site.gpt.last, d = site.density, F = site.index.features;
 	const loss = n => n == null ? "–" : n.toFixed(3);
 	return el("dl", { class: "cards" },
-		site.sae && card("Loss recovered", percent(e.loss_recovered, 4), `against zeros; ${percent(e.loss_recovered_mean, 4)} against the mean. Next-token loss ${loss(e.loss_clean)} as trained, ${loss(e.loss_spliced)} through the autoencoder, ${loss(e.loss_zero)} with zeros`),
-		site.sae && card("L0", short(e.l0, 3), `of ${whole(F)} features active on a token`),
-		site.sae && card("Explained variance", percent(e.explained_variance, 4), `mean squared error ${short(e.mse)}`),
+		e && card("Loss recovered", percent(e.loss_recovered, 4), `against zeros; ${percent(e.loss_recovered_mean, 4)} against the mean. Next-token loss ${loss(e.loss_clean)} as trained, ${loss(e.loss_spliced)} through the autoencoder, ${loss(e.loss_zero)} with zeros`),
+		e && card("L0", short(e.l0, 3), `of ${whole(F)} features active on a token`),
+		e && card("Explained variance", percent(e.explained_variance, 4), `mean squared error ${short(e.mse)}`),
 		card("Alive features", whole(F - d.dead), `of ${whole(F)} (${percent((F - d.dead) / F)}) on ${whole(site.index.tokens)} tokens: ${whole(d.high)} high, ${whole(d.ultraLow)} ultra-low density, ${whole(d.dead)} dead`),
 		g && card("Language model", loss(g.val_loss), `nats a token on validation text; ${loss(g.unigram)} for the unigram baseline`));
 }
@@ -95,12 +95,12 @@ function gptCurves() {
 
 /* Each column an evaluation, each row a bin of log10 density; darker: more features. */
 function densityOverTraining(run, x) {
-	const bins = (column(run, "eval.density_bins") || []).map(row => row || []), n = bins.length && bins[bins.length - 1].length;
-	const used = Array.from({ length: n }, (_, b) => b).filter(b => bins.some(row => row[b]));
+	const all = column(run, "eval.density_bins") || [], places = x.map((_, i) => i).filter(i => all[i]), bins = places.map(i => all[i]);
+	const used = Array.from(bins[0] || [], (_, b) => b).filter(b => bins.some(row => row[b]));
 	if (!used.length)
 		return null;
-	const from = column(run, "eval.density_from")[0], width = column(run, "eval.density_width")[0], first = used[0], rows = used[used.length - 1] - first + 1;
-	const { W, H, left, right, top, bottom } = plotBox, base = H - bottom, cw = (W - left - right) / x.length, rh = (base - top) / rows;
+	const from = column(run, "eval.density_from")[places[0]], width = column(run, "eval.density_width")[places[0]], first = used[0], rows = used[used.length - 1] - first + 1;
+	const { W, H, left, right, top, bottom } = plotBox, base = H - bottom, cw = (W - left - right) / bins.length, rh = (base - top) / rows;
 	const most = Math.max(...bins.flat());
 	const cell = (c, i, b) => c ? svg("rect", {
 		x: (left + i * cw).toFixed(2), y: (base - (b + 1) * rh).toFixed(2), width: (cw + 0.3).toFixed(2), height: (rh + 0.3).toFixed(2),
@@ -110,7 +110,7 @@ function densityOverTraining(run, x) {
 	return figure({ title: "Densities", note: "on validation text; darker: more features" },
 		frame(W, H, "Histogram of log10 density at each evaluation", bins.map((row, i) => row.slice(first, first + rows).map((c, b) => cell(c, i, b))),
 			line(left, base, W - right, base, "axis"), powers(from + first * width, from + (first + rows) * width).map(p => text(left - 6, y(p) + 4, powerOf10(p), "end")),
-			text(left, base + 15, whole(x[0]), "start"), text(W - right, base + 15, whole(x[x.length - 1]), "end"), text((left + W - right) / 2, H - 2, "step", "middle", "label")));
+			text(left, base + 15, whole(x[places[0]]), "start"), text(W - right, base + 15, whole(x[places[places.length - 1]]), "end"), text((left + W - right) / 2, H - 2, "step", "middle", "label")));
 }
 
 function trainingSection() {

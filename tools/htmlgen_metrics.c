@@ -27,7 +27,7 @@ static json_t *lines(const char *path)
 		json_array_append_new(all, line);
 	}
 	if (!json_array_size(all))
-		die("cannot read '%s': no evaluation in it", path);
+		die("cannot read '%s': it is empty", path);
 	buf_free(&text);
 	return all;
 }
@@ -60,14 +60,28 @@ static void put_row(json_t *columns, const char *prefix, json_t *object, size_t 
 	}
 }
 
+static bool evaluated(const json_t *line)
+{
+	return json_object_get(line, "eval") != NULL;
+}
+
+/* Every how manieth line to keep of n. */
+static size_t stride(size_t n, size_t limit)
+{
+	return n > limit ? (n + limit - 1) / limit : 1;
+}
+
 json_t *metrics_columns(const char *path, size_t limit)
 {
 	json_t *all = lines(path), *columns = json_object(), *line;
-	const size_t n = json_array_size(all), every = (n + limit - 1) / limit;
-	size_t i, row = 0;
+	const size_t n = json_array_size(all);
+	size_t i, row = 0, seen[2] = { 0 }, of[2] = { 0 };
 
+	json_array_foreach(all, i, line)
+		of[evaluated(line)]++;
 	json_array_foreach(all, i, line) {
-		const bool kept = i % every == 0 || i + 1 == n ||
+		const bool e = evaluated(line);
+		const bool kept = seen[e]++ % stride(of[e], limit) == 0 || i + 1 == n ||
 			json_integer_value(json_object_get(line, "resampled")) > 0;
 
 		if (kept)
@@ -79,7 +93,12 @@ json_t *metrics_columns(const char *path, size_t limit)
 
 json_t *metrics_last(const char *path)
 {
-	json_t *all = lines(path), *last = json_incref(json_array_get(all, json_array_size(all) - 1));
+	json_t *all = lines(path);
+	size_t i = json_array_size(all);
+
+	while (i && !evaluated(json_array_get(all, i - 1)))
+		i--;
+	json_t *last = json_incref(json_array_get(all, (i ? i : json_array_size(all)) - 1));
 
 	json_decref(all);
 	return last;
@@ -110,6 +129,9 @@ static void summarise_sae(const char *path)
 {
 	json_t *j = metrics_last(path);
 	const json_t *e = json_object_get(j, "eval");
+
+	if (!e)
+		die("'%s' has no evaluation", path);
 	const double alive = figure(e, "alive", path), dead = figure(e, "dead", path);
 
 	printf("loss recovered   %.2f %% against zero ablation, %.2f %% against mean ablation\n",
