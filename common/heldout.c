@@ -32,11 +32,11 @@ static void heldout_free(struct heldout *h)
 	free(h);
 }
 
-struct heldout *heldout_open(const char *path)
+struct heldout *heldout_open(const char *path, int flags)
 {
 	struct heldout *h = heldout_new(path);
 
-	h->f = out_open(h->path, OUT_KEEP);
+	h->f = out_open(h->path, flags);
 	return h;
 }
 

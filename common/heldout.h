@@ -5,7 +5,7 @@
  * their keys.  They wait in a file, X.docs.part, so that memory holds only
  * 32 bytes of each.
  *
- *	struct heldout *h = heldout_open("val.zst");
+ *	struct heldout *h = heldout_open("val.zst", OUT_KEEP);
  *	heldout_add(h, key, ids, n);
  *	heldout_drain(h, sink);
  *	heldout_close(h);               (removes the file)
@@ -13,7 +13,7 @@
 #include "sink.h"
 
 struct heldout;
-struct heldout *heldout_open(const char *path);
+struct heldout *heldout_open(const char *path, int flags);       /* flags: file.h's */
 void heldout_add(struct heldout *h, uint64_t key, const uint16_t *ids, size_t n);
 uint64_t heldout_count(const struct heldout *h);
 uint64_t heldout_tokens(const struct heldout *h);

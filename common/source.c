@@ -339,18 +339,37 @@ static bool starts(const char *p, size_t n, const char *magic, size_t bytes)
 	return n >= bytes && !memcmp(p, magic, bytes);
 }
 
-/* `{"` or `{}`, with blanks: the first line of JSON Lines. */
+/* `{"` or `{}`, with blanks: an object begins. */
+static bool object_start(const char *p, const char *end)
+{
+	p++;
+	while (p < end && (*p == ' ' || *p == '\t'))
+		p++;
+	return p < end && (*p == '"' || *p == '}');
+}
+
+/* Most lines begin an object: JSON Lines, also when some are damaged. */
 static bool json_start(const char *p, size_t n)
 {
-	size_t i = starts(p, n, BOM, 3) ? 3 : 0;
+	const char *end = p + n;
+	size_t objects = 0, others = 0;
 
-	while (i < n && strchr(" \t\r\n", p[i] ? p[i] : 1))
-		i++;
-	if (i == n || p[i++] != '{')
-		return false;
-	while (i < n && (p[i] == ' ' || p[i] == '\t'))
-		i++;
-	return i < n && (p[i] == '"' || p[i] == '}');
+	if (starts(p, n, BOM, 3))
+		p += 3;
+	while (p < end) {
+		while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
+			p++;
+		if (p == end)
+			break;
+		if (*p == '{' && object_start(p, end))
+			objects++;
+		else
+			others++;
+		p = memchr(p, '\n', (size_t)(end - p));
+		if (!p)
+			break;
+	}
+	return objects > others;
 }
 
 static bool is_utf8(const char *text, size_t n)

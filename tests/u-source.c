@@ -55,6 +55,7 @@ static void test_text(void)
 	GIVES("Polish, every second byte a possible high one", "P\xC4\x85ki", "<P\xC4\x85ki>");
 	GIVES("UTF-16 without a mark is text too", "a\0b\0", "<a\0b\0>");
 	GIVES("pretty-printed JSON is text", "{\n \"text\": 1\n}\n", "<{\n \"text\": 1\n}\n>");
+	GIVES("text with a line of JSON", "As in\n{\"text\": 1}\nor so.\n", "<As in\n{\"text\": 1}\nor so.\n>");
 	GIVES("a text that begins like an archive", "BZh is no bzip2\n", "<BZh is no bzip2\n>");
 	GIVES("an mtree is text", "#mtree\n./a type=file\n", "<#mtree\n./a type=file\n>");
 	GIVES("uuencode is text", "begin 644 a\n#0V%T\n`\nend\n", "<begin 644 a\n#0V%T\n`\nend\n>");

@@ -353,17 +353,18 @@ static void remove_parts(void)
 
 static void open_outputs(const struct recipe *r)
 {
+	const int flags = run.resumable ? OUT_KEEP : 0;
 	struct meta m = { 0 };
 
 	meta_of(&m, o.val_out ? "train" : "all");
 	if (run.resumable && resume(r, &m)) {
 		run.saved = true;
 	} else {
-		run.train = sink_open(o.c.output, run.format, &m, run.resumable ? OUT_KEEP : 0);
+		run.train = sink_open(o.c.output, run.format, &m, flags);
 		if (o.val_out)
-			run.val = heldout_open(o.val_out);
+			run.val = heldout_open(o.val_out, flags);
 	}
-	if (strcmp(o.c.output, "-"))
+	if (run.resumable)
 		atexit(remove_parts);
 	meta_free(&m);
 }
@@ -501,6 +502,8 @@ static int run_encode(void)
 	if (!run.resumable || !is_fresh(r)) {
 		if (file)
 			drop_stamp();   /* from here on it describes nothing */
+		if (file && !run.resumable)
+			state_drop(o.c.output); /* of another run, whose part this one overwrites */
 		encode_to(r);
 	}
 	free(run.rows);
