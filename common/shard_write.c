@@ -83,6 +83,9 @@ static void append_meta(struct shard_writer *w, const struct meta *m)
 	struct buf frame = { 0 };
 
 	meta_frame(&frame, m);
+	if (frame.n > SHARD_SKIP_HEAD + SHARD_META_MAX)
+		die("cannot write %s: META of %zu bytes, more than %d", out_name(w->out),
+		    frame.n - SHARD_SKIP_HEAD, SHARD_META_MAX);
 	append(w, frame.p, (struct entry){ (uint32_t)frame.n, 0, SHARD_EMPTY_SUM });
 	buf_free(&frame);
 }
@@ -259,17 +262,34 @@ void shard_save(struct shard_writer *w, struct buf *st)
 	buf_add(st, w->closing.text.p, w->closing.text.n);
 }
 
-static void restore_table(struct shard_writer *w, uint64_t n, struct cursor *st, const char *path)
+static void restore_table(struct shard_writer *w, const struct saved *s, struct cursor *st, const char *path)
 {
+	uint64_t position = 0;
 	struct fault f;
 
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < s->entries; i++) {
 		struct entry e;
 
 		cursor_get(st, &e, sizeof(e));
+		position += e.packed;
 		if (!table_add(&w->table, &w->head, e, &f))
 			die("damaged state of '%s': %s", path, f.text);
 	}
+	if (!s->entries || position != s->position)
+		die("damaged state of '%s': its frames do not add up", path);
+}
+
+static void restore_rows(struct shard_writer *w, const struct saved *s, struct cursor *st, const char *path)
+{
+	if (s->fill >= w->head.frame_bytes || s->fill % w->head.row_bytes)
+		die("damaged state of '%s': %llu bytes of a frame of %zu", path, (unsigned long long)s->fill,
+		    w->head.frame_bytes);
+	if (s->fill) {
+		w->rows = xmalloc(w->head.frame_bytes);
+		cursor_get(st, w->rows, s->fill);
+	}
+	w->fill = s->fill;
+	w->n_rows = w->table.rows + s->fill / w->head.row_bytes;
 }
 
 struct shard_writer *shard_restore(const char *path, const struct shard_spec *spec, int out_flags,
@@ -280,24 +300,15 @@ struct shard_writer *shard_restore(const char *path, const struct shard_spec *sp
 
 	(void)out_flags; /* what is resumed is kept */
 	cursor_get(st, &s, sizeof(s));
-	restore_table(w, s.entries, st, path);
-	if (s.fill >= w->head.frame_bytes || s.fill % w->head.row_bytes)
-		die("damaged state of '%s': %llu bytes of a frame of %zu", path, (unsigned long long)s.fill,
-		    w->head.frame_bytes);
-	if (s.fill) {
-		w->rows = xmalloc(w->head.frame_bytes);
-		cursor_get(st, w->rows, s.fill);
-	}
+	restore_table(w, &s, st, path);
+	restore_rows(w, &s, st, path);
 	if (s.closing > st->left)
 		die("damaged state of '%s': it ends too soon", path);
 	buf_add(&w->closing.text, st->p, s.closing);
 	st->p += s.closing;
 	st->left -= s.closing;
-	w->fill = s.fill;
 	w->stats = s.stats;
-	w->n_rows = w->table.rows + s.fill / w->head.row_bytes;
-	w->out = out_resume(path, s.position);
-	if (w->out)
+	if ((w->out = out_resume(path, s.position)))
 		return w;
 	writer_free(w);
 	return NULL;

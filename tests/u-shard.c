@@ -833,7 +833,32 @@ static bool told(const struct fault *f)
 	return strlen(f->text) > 3 && !strchr(f->text, '\n');
 }
 
-static void check_damage(const struct shard_spec *spec, size_t n, const char *name)
+/* Bytes overwritten, taken out and put in at random: no other rows, no crash. */
+static void check_fuzz(const struct buf *whole, const struct victim *v, uint64_t right, const char *name)
+{
+	size_t wrong = 0;
+	struct buf b = { 0 };
+	struct fault f;
+
+	for (uint64_t i = 0; i < 3000; i++) {
+		const uint64_t at = rng_below(rng_hash(1, 1, i, 0), whole->n), what = rng_hash(1, 2, i, 0);
+		const size_t left = whole->n - at, n = 1 + what % 12 < left ? 1 + what % 12 : left;
+		const uint64_t noise[2] = { rng_hash(1, 3, i, 0), what & 256 ? 0 : rng_hash(1, 4, i, 0) };
+		const size_t taken = what & 512 || what & 1024 ? n : 0, put = what & 512 || !taken ? n : 0;
+
+		buf_clear(&b);
+		buf_add(&b, whole->p, at);
+		buf_add(&b, noise, put);
+		buf_add(&b, whole->p + at + taken, left - taken);
+		const uint64_t one = victim_read(v, b.p, b.n, &f), two = by_pipe(b.p, b.n, &f);
+
+		wrong += (one && one != right) || (two && two != right);
+	}
+	check(!wrong, "%s: random damage", name);
+	buf_free(&b);
+}
+
+static void check_damage(const struct shard_spec *spec, size_t n, bool noise, const char *name)
 {
 	char rows[512], *path = in_dir("victim.zst");
 	struct buf b = { 0 };
@@ -841,7 +866,10 @@ static void check_damage(const struct shard_spec *spec, size_t n, const char *na
 	struct fault f;
 	size_t cut = 0, other = 0, silent = 0, same = 0;
 
-	fill(rows, spec->dtype, n * spec->cols, 8);
+	for (size_t i = 0; i < sizeof(rows); i++)
+		rows[i] = (char)(i * i % 11);
+	if (noise)
+		fill(rows, spec->dtype, n * spec->cols, 8);
 	write_pieces(path, spec, rows, n);
 	read_file(path, &b, 1 << 16);
 	const uint64_t right[2] = { victim_read(&v, b.p, b.n, &f), by_pipe(b.p, b.n, &f) };
@@ -867,6 +895,7 @@ static void check_damage(const struct shard_spec *spec, size_t n, const char *na
 		b.p[bit / 8] = (char)(b.p[bit / 8] ^ 1 << bit % 8);
 	}
 	check(!other && !silent, "%s: any bit flipped: refused, or nothing changed (%zu of %zu)", name, same, 16 * b.n);
+	check_fuzz(&b, &v, right[0], name);
 	close(v.fd);
 	buf_free(&b);
 	free(path);
@@ -1023,15 +1052,26 @@ static void check_crafted_order(void)
 
 /* ---- all ---- */
 
-static void same_bytes(const char *a, const char *b)
-{
-	struct buf x = { 0 }, y = { 0 };
+static const int levels[] = { 3, 7 };
 
-	read_file(a, &x, SIZE_MAX / 2);
-	read_file(b, &y, SIZE_MAX / 2);
-	check(x.n == y.n && !memcmp(x.p, y.p, x.n), "one thread or many: the same bytes");
-	buf_free(&x);
-	buf_free(&y);
+/* One shard a level, of rows that compress; the bytes of all into *b. */
+static void write_levels(struct buf *b)
+{
+	enum { ROWS = 5000, COLS = 64 };
+	char *rows = xmalloc(ROWS * COLS * 2), *path = in_dir("level.zst");
+	struct buf one = { 0 };
+
+	fill(rows, DT_F16, ROWS * COLS, 6);
+	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+		const struct shard_spec spec = { DT_F16, COLS, 100, 0, 1, NULL, levels[i] };
+
+		write_pieces(path, &spec, rows, ROWS);
+		read_file(path, &one, SIZE_MAX / 2);
+		buf_add(b, one.p, one.n);
+	}
+	free(rows);
+	free(path);
+	buf_free(&one);
 }
 
 /* What must come before the pool has threads: forks, and work by one thread. */
@@ -1060,20 +1100,19 @@ static void remove_all(struct set *set)
 int main(void)
 {
 	const struct shard_spec plain = { .dtype = DT_F16, .cols = 3, .rows_per_frame = 4, .n = 1 };
-	const struct shard_spec many = { .dtype = DT_U16, .cols = 64, .rows_per_frame = 100, .n = 1, .level = 7 };
+	const struct shard_spec tokens = { .dtype = DT_U16, .cols = 1, .rows_per_frame = 200, .n = 1, .level = 9 };
+	struct buf one = { 0 }, many = { 0 };
 
 	if (!mkdtemp(dir))
 		die_errno("cannot make '%s'", dir);
-	char *one = in_dir("one.zst"), *four = in_dir("four.zst"), *rows = xmalloc(128 * 5000);
 	struct set set = set_make();
 
-	fill(rows, DT_U16, 64 * 5000, 6);
-	write_pieces(one, &many, rows, 5000);
+	write_levels(&one);
 	check_alone(&set);
 	check_dtypes();
 	pool_start(4);
-	write_pieces(four, &many, rows, 5000);
-	same_bytes(one, four);
+	write_levels(&many);
+	check(one.n == many.n && !memcmp(one.p, many.p, one.n), "one thread or many: the same bytes");
 	check_round_trips();
 	check_floats();
 	check_letter();
@@ -1083,14 +1122,14 @@ int main(void)
 	check_seeks(&set);
 	check_cache(&set, 0);
 	check_cache(&set, 1 << 20);
-	check_damage(&plain, 6, "two frames");
-	check_damage(&plain, 0, "no rows");
+	check_damage(&plain, 6, true, "two small frames");
+	check_damage(&tokens, 250, false, "compressed blocks");
+	check_damage(&plain, 0, true, "no rows");
 	check_crafted_meta();
 	check_crafted_data();
 	check_crafted_order();
 	remove_all(&set);
-	free(one);
-	free(four);
-	free(rows);
+	buf_free(&one);
+	buf_free(&many);
 	return check_done();
 }
