@@ -67,6 +67,8 @@ pins >"$TMP/pins"
 ok "bytes of the tiny run on ref are those of these output-versions (tests/fixtures/pins.tsv)" \
 	diff tests/fixtures/pins.tsv "$TMP/pins"
 
+fails 2 "seed without CORPUS says what to fetch" "fetch the 80 parquet files" make --no-print-directory PRESET=seed OUT="$TMP/seed" tokens
+ok "... but shows its knobs" make --no-print-directory PRESET=seed help
 fails 2 "an unknown preset is refused" "PRESET is one of" make --no-print-directory PRESET=huge help
 ok "sweep ends in a table and a plot" eval 'tiny sweep L1S="1e-7 1e-6" >"$TMP/sweep.log" 2>&1 && grep -q recovered "$TMP/sweep.log" && test -s "$TMP/tiny/sweep.svg"'
 done_testing
