@@ -1019,7 +1019,7 @@ static void check_crafted_order(void)
 {
 	const uint16_t rows[4] = { 1, 2, 3, 4 };
 	struct craft c = { .n = 0 };
-	const uint32_t bomb[2] = { SHARD_META_MAGIC, UINT32_MAX };
+	const uint32_t bomb[2] = { SHARD_META_MAGIC, UINT32_MAX }, foreign[3] = { 0x184D2A50, 4, 0 };
 
 	craft_meta(&c, GOOD);
 	craft_data(&c, rows, 8, WITH_SUM | WITH_SIZE);
@@ -1048,6 +1048,12 @@ static void check_crafted_order(void)
 	c.entry[1].sum ^= 1;
 	craft_table(&c);
 	refused(&c, "a table with another checksum", "seek table");
+	c = (struct craft){ .n = 0 };
+	craft_meta(&c, GOOD);
+	craft_data(&c, rows, 8, WITH_SUM | WITH_SIZE);
+	buf_add(&c.b, foreign, sizeof(foreign));
+	craft_table(&c);
+	refused(&c, "a frame that the table does not list", "");
 }
 
 /* ---- all ---- */
