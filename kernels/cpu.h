@@ -46,6 +46,19 @@ struct cpu_kernels {
 	/* y (n) = <x, m[index[i]]> + a, x (D) */
 	void (*gather_dots)(float *y, const float *x, float a, const uint32_t *index, size_t n,
 			    const float *m, size_t D);
+	/* The head, for one panel of tokens: lanes of `panel` tokens side by side.  w (cols,C) is a chunk of the
+	 * vocabulary, xt (C,panel) the tokens' x.  The last arguments: what to fetch meanwhile, in cache lines. */
+	size_t panel;
+	/* e (cols,panel) = 2^(w xt - reference (panel)), sum (panel) its column sums */
+	void (*head_exp)(float *e, float *sum, const float *xt, const float *reference, const float *w,
+			 size_t cols, size_t C, const float *next, size_t lines);
+	/* part (C,panel) += wᵀ e */
+	void (*head_dx)(float *part, const float *e, const float *w, size_t cols, size_t C);
+	/* dw (cols,C) += Σ over panels of e xs: panels of e are e_panel apart; xs is packed by panels of
+	 * columns, xs_panel apart, each (panels·panel,panel), zeros where there is no column or token */
+	void (*head_dw)(float *dw, const float *e, size_t e_panel, const float *xs, size_t xs_panel, size_t panels,
+			size_t cols, size_t C, const float *next_e, size_t e_lines, const float *next_dw,
+			size_t dw_lines);
 	/* The processor's limit, for measurements: n rounds of independent multiply-adds; returns the
 	 * floating-point operations done. */
 	double (*probe)(size_t n);

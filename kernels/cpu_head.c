@@ -1,22 +1,23 @@
 /*
  * cpu_head: the tied head with softmax cross-entropy, ROWS tokens at a time.
  *
- * Pass 1, by groups of vocabulary: logits of a chunk (they stay in L2), E = exp(logit - own), where
- * own is the logit of the token's target, their row sums s and the unnormalised dx += E w.  Then
- * nll = log s: no pass for the maximum, because s >= 1.  Pass 2: dw += Eᵀ (x scale / s).  The
- * one-hot part of both gradients is a sparse update.  E of ROWS tokens is kept between the passes:
- * recomputing it costs a fourth product, reading it back a few GB/s.
+ * Pass 1, by chunks of the vocabulary: E = exp(logit - own), where own is the logit of the token's
+ * target, its sums s over the vocabulary, and the unnormalised dx += E w.  Then nll = log s: no pass
+ * for the maximum, because s >= 1.  Pass 2: dw += Eᵀ (x scale / s).  The one-hot part of both
+ * gradients is a sparse update.  Logits never leave registers; E of ROWS tokens is kept between the
+ * passes: recomputing it costs a fourth product, reading it back a few GB/s.
  *
- * Should a logit exceed its row's own by so much that s overflows, the block is done again
- * relative to the row's maximum.
+ * Tokens are lanes: E and x stand transposed, in panels of cpu_k->panel tokens.  Should a logit
+ * exceed its token's own by so much that s overflows, the block is done again relative to the
+ * token's highest logit.
  */
 #include "cpu.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 256, COLS = 512, GROUP = 4 };     /* tokens; columns of a chunk; chunks of a group */
-static const double overflow = 1e30;
+enum { ROWS = 256, COLS = 96, GROUP = 16 };     /* tokens; columns of a chunk; chunks of a group */
+static const double overflow = 1e30, log2e = 1.4426950408889634;
 
 struct head {
 	float *nll, *dx, *dw;
@@ -26,62 +27,72 @@ struct head {
 	size_t N, C, V, groups;
 
 	/* the block: its tokens are those with a target */
-	size_t n;
+	size_t n, panels;
 	uint32_t row[ROWS];
-	float own[ROWS], reference[ROWS];
-	float *xb, *xs;         /* (ROWS,C) x; x scale / s */
-	float *e;               /* (chunks,ROWS,COLS), or NULL without gradients */
-	float *part;            /* (groups,ROWS,C) of dx */
+	float own[ROWS], reference[ROWS];       /* reference: in powers of 2 */
+	float *xt;              /* (panels,C,panel) x log2 e */
+	float *xs;              /* (column panels,ROWS,panel) x scale / s */
+	float *e;               /* (chunks,panels,COLS,panel), or NULL without gradients */
+	float *part;            /* (groups,panels,C,panel) of dx */
 	double *sum;            /* (groups,ROWS) of s, or maxima */
 };
 
-static float *chunk_of(const struct head *h, size_t v)
+static size_t chunk_floats(const struct head *h)
 {
-	return h->e ? h->e + v / COLS * ROWS * COLS : cpu_block_scratch(ROWS * COLS);
+	return h->panels * COLS * cpu_k->panel;
 }
 
-static void logits(const struct head *h, float *e, size_t v, size_t cols)
+static float *chunk_of(const struct head *h, size_t v)
 {
-	dnn_gemm(&(struct dnn_gemm){ .M = h->n, .N = cols, .K = h->C, .c = e, .ldc = COLS,
-		.a = { h->xb, h->C, 1 }, .b = { h->w + v * h->C, 1, h->C } });
+	return h->e ? h->e + v / COLS * chunk_floats(h) : cpu_block_scratch(chunk_floats(h));
+}
+
+/* ---- pass 1 ---- */
+
+static void forward_chunk(const struct head *h, float *part, double *sum, size_t v, size_t cols, size_t next)
+{
+	const size_t P = cpu_k->panel, C = h->C;
+	const float *w = h->w + v * C, *ahead = w + cols * C;
+	const size_t lines = next * C / 16 / h->panels;
+	float *e = chunk_of(h, v), s[64];
+
+	for (size_t p = 0; p < h->panels; p++, e += COLS * P) {
+		cpu_k->head_exp(e, s, h->xt + p * C * P, h->reference + p * P, w, cols, C, ahead + p * lines * 16, lines);
+		for (size_t i = 0; i < P; i++)
+			sum[p * P + i] += (double)s[i];
+		if (h->e)
+			cpu_k->head_dx(part + p * C * P, e, w, cols, C);
+	}
 }
 
 static void forward_group(void *arg, size_t g)
 {
 	const struct head *h = arg;
-	double *sum = h->sum + g * ROWS;
+	const size_t all = h->panels * h->C * cpu_k->panel;
 	const size_t from = g * GROUP * COLS, to = cpu_min(from + GROUP * COLS, h->V);
+	double *sum = h->sum + g * ROWS;
+	float *part = h->e ? h->part + g * all : NULL;
 
 	memset(sum, 0, ROWS * sizeof(*sum));
+	if (part)
+		memset(part, 0, all * sizeof(*part));
 	for (size_t v = from; v < to; v += COLS) {
 		const size_t cols = cpu_min(COLS, to - v);
-		float *e = chunk_of(h, v);
 
-		logits(h, e, v, cols);
-		for (size_t r = 0; r < h->n; r++)
-			sum[r] += (double)cpu_k->exp_sum(e + r * COLS, 1, h->reference[r], cols);
-		if (h->e)
-			dnn_gemm(&(struct dnn_gemm){ .M = h->n, .N = h->C, .K = cols,
-				.c = h->part + g * ROWS * h->C, .ldc = h->C, .a = { e, COLS, 1 },
-				.b = { h->w + v * h->C, h->C, 1 }, .accumulate = v > from });
+		forward_chunk(h, part, sum, v, cols, cpu_min(COLS, to - v - cols));
 	}
 }
 
 static void highest_group(void *arg, size_t g)
 {
 	const struct head *h = arg;
-	double *max = h->sum + g * ROWS;
 	const size_t from = g * GROUP * COLS, to = cpu_min(from + GROUP * COLS, h->V);
+	double *max = h->sum + g * ROWS;
 
-	for (size_t r = 0; r < h->n; r++)
+	for (size_t r = 0; r < h->n; r++) {
 		max[r] = -INFINITY;
-	for (size_t v = from; v < to; v += COLS) {
-		const size_t cols = cpu_min(COLS, to - v);
-		float *e = chunk_of(h, v);
-
-		logits(h, e, v, cols);
-		for (size_t r = 0; r < h->n; r++)
-			max[r] = fmax(max[r], (double)cpu_k->highest(e + r * COLS, cols));
+		for (size_t v = from; v < to; v++)
+			max[r] = fmax(max[r], (double)cpu_k->dot(h->x + h->row[r] * h->C, h->w + v * h->C, h->C));
 	}
 }
 
@@ -97,17 +108,25 @@ static double total(const struct head *h, size_t r)
 /* The next up to ROWS tokens that have a target, from row `at`; returns where to go on. */
 static size_t gather(struct head *h, size_t at)
 {
+	const size_t P = cpu_k->panel, C = h->C;
+
+	memset(h->reference, 0, sizeof(h->reference));
 	for (h->n = 0; at < h->N && h->n < ROWS; at++) {
 		const size_t r = h->n;
+		float *column = h->xt + r / P * C * P + r % P;
 
 		if (h->targets[at] < 0)
 			continue;
+		if (r % P == 0)
+			memset(column, 0, C * P * sizeof(*column));
+		for (size_t k = 0; k < C; k++)
+			column[k * P] = (float)((double)h->x[at * C + k] * log2e);
 		h->row[r] = (uint32_t)at;
-		memcpy(h->xb + r * h->C, h->x + at * h->C, h->C * sizeof(float));
-		h->own[r] = cpu_k->dot(h->xb + r * h->C, h->w + (size_t)h->targets[at] * h->C, h->C);
-		h->reference[r] = h->own[r];
+		h->own[r] = cpu_k->dot(h->x + at * C, h->w + (size_t)h->targets[at] * C, C);
+		h->reference[r] = (float)((double)h->own[r] * log2e);
 		h->n++;
 	}
+	h->panels = cpu_blocks(h->n, P);
 	return at;
 }
 
@@ -126,60 +145,86 @@ static void forward(struct head *h)
 
 		for (size_t g = 0; g < h->groups; g++)
 			max = fmax(max, h->sum[g * ROWS + r]);
-		h->reference[r] = (float)max;
+		h->reference[r] = (float)(max * log2e);
 	}
 	pool_for(h->groups, forward_group, h);
 }
 
-enum { FINISH = 16 };           /* tokens of a block of finish_rows */
+/* ---- between ---- */
 
-/* nll; dx = scale (E w / s - w[target]); xs = x scale / s */
-static void finish_rows(void *arg, size_t i)
+/* dx (C) of token r = scale (E w / s - w[target]); its column of xs */
+static void finish_row(const struct head *h, const float *sum, size_t r, double s)
 {
-	const struct head *h = arg;
-	const size_t C = h->C, to = cpu_min((i + 1) * FINISH, h->n);
+	const size_t P = cpu_k->panel, C = h->C;
+	const float *target = h->w + (size_t)h->targets[h->row[r]] * C, *x = h->x + h->row[r] * C;
+	const float by = (float)(h->scale / s);
+	float *dx = h->dx + h->row[r] * C;
 
-	for (size_t r = i * FINISH; r < to; r++) {
-		const double s = total(h, r);
-		const float *target = h->w + (size_t)h->targets[h->row[r]] * C;
-		float *dx = h->dx + h->row[r] * C;
-
-		h->nll[h->row[r]] = (float)(log(s) + (double)h->reference[r] - (double)h->own[r]);
-		if (!h->e)
-			continue;
-		cpu_k->scale(h->xs + r * C, h->xb + r * C, (float)(h->scale / s), C);
-		cpu_k->scale(dx, target, -h->scale, C);
-		for (size_t g = 0; g < h->groups; g++)
-			cpu_k->axpy(dx, (float)(h->scale / s), h->part + (g * ROWS + r) * C, C);
+	for (size_t k = 0; k < C; k++) {
+		dx[k] = by * sum[k * P + r % P] - h->scale * target[k];
+		h->xs[(k / P * ROWS + r) * P + k % P] = by * x[k];
 	}
 }
 
-static void weights_chunk(void *arg, size_t i)
+static void finish_panel(void *arg, size_t p)
 {
 	const struct head *h = arg;
-	const size_t v = i * COLS, cols = cpu_min(COLS, h->V - v), C = h->C;
+	const size_t P = cpu_k->panel, all = h->panels * h->C * P, to = cpu_min((p + 1) * P, h->n);
+	float *sum = cpu_block_scratch(h->C * P);
 
-	dnn_gemm(&(struct dnn_gemm){ .M = cols, .N = C, .K = h->n, .c = h->dw + v * C, .ldc = C,
-		.a = { chunk_of(h, v), 1, COLS }, .b = { h->xs, C, 1 }, .accumulate = true });
+	memset(sum, 0, h->C * P * sizeof(*sum));
+	for (size_t g = 0; h->e && g < h->groups; g++)
+		cpu_k->axpy(sum, 1, h->part + g * all + p * h->C * P, h->C * P);
+	for (size_t r = to; h->e && r < (p + 1) * P; r++)       /* no token */
+		for (size_t k = 0; k < h->C; k++)
+			h->xs[(k / P * ROWS + r) * P + k % P] = 0;
+	for (size_t r = p * P; r < to; r++) {
+		const double s = total(h, r);
+
+		h->nll[h->row[r]] = (float)(log(s) + (double)h->reference[r] / log2e - (double)h->own[r]);
+		if (h->e)
+			finish_row(h, sum, r, s);
+	}
+}
+
+/* ---- pass 2 ---- */
+
+static void weights_group(void *arg, size_t g)
+{
+	const struct head *h = arg;
+	const size_t P = cpu_k->panel, C = h->C, from = g * GROUP * COLS, to = cpu_min(from + GROUP * COLS, h->V);
+
+	for (size_t v = from; v < to; v += COLS) {
+		const size_t cols = cpu_min(COLS, to - v), next = cpu_min(COLS, to - v - cols);
+		const float *e = chunk_of(h, v);
+
+		cpu_k->head_dw(h->dw + v * C, e, COLS * P, h->xs, ROWS * P, h->panels, cols, C,
+			       e + chunk_floats(h), next ? chunk_floats(h) / 16 : 0,
+			       h->dw + (v + cols) * C, next * C / 16);
+	}
 	for (size_t r = 0; r < h->n; r++) {
 		const size_t target = (size_t)h->targets[h->row[r]];
 
-		if (target >= v && target < v + cols)
-			cpu_k->axpy(h->dw + target * C, -h->scale, h->xb + r * C, C);
+		if (target >= from && target < to)
+			cpu_k->axpy(h->dw + target * C, -h->scale, h->x + h->row[r] * C, C);
 	}
 }
 
+/* ---- the op ---- */
+
 static void carve(struct head *h, bool gradients)
 {
-	const size_t x = cpu_pad(ROWS * h->C), part = gradients ? h->groups * x : 0;
-	const size_t e = gradients ? cpu_blocks(h->V, COLS) * ROWS * COLS : 0;
-	float *p = cpu_op_scratch(2 * h->groups * ROWS + 2 * x + part + e);
+	const size_t P = cpu_k->panel, panels = cpu_blocks(ROWS, P), x = cpu_pad(ROWS * h->C);
+	const size_t xs = cpu_blocks(h->C, P) * ROWS * P, part = gradients ? h->groups * x : 0;
+	const size_t e = gradients ? cpu_blocks(h->V, COLS) * panels * COLS * P : 0;
+	float *p = cpu_op_scratch(2 * h->groups * ROWS + x + xs + part + e);
 
 	h->sum = (double *)(void *)p;
-	h->xb = p + 2 * h->groups * ROWS;
-	h->xs = h->xb + x;
-	h->part = h->xs + x;
+	h->xt = p + 2 * h->groups * ROWS;
+	h->xs = h->xt + x;
+	h->part = h->xs + xs;
 	h->e = gradients ? h->part + part : NULL;
+	memset(h->xs, 0, xs * sizeof(*h->xs));
 }
 
 static void cpu_lmhead(float *nll, float *dx, float *dw, const float *x, const float *w,
@@ -197,9 +242,9 @@ static void cpu_lmhead(float *nll, float *dx, float *dw, const float *x, const f
 		if (h.n == 0)
 			break;
 		forward(&h);
-		pool_for(cpu_blocks(h.n, FINISH), finish_rows, &h);
+		pool_for(h.panels, finish_panel, &h);
 		if (dx)
-			pool_for(cpu_blocks(V, COLS), weights_chunk, &h);
+			pool_for(h.groups, weights_group, &h);
 	}
 }
 

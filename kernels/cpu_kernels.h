@@ -371,6 +371,8 @@ static double probe(size_t n)
 	return 2.0 * 10 * LANES * (double)n;
 }
 
+#include "cpu_kernels_head.h"
+
 const struct cpu_kernels CPU_KERNELS = {
 	.name = CPU_KERNELS_NAME,
 	.gelu_fwd = gelu_fwd, .gelu_bwd = gelu_bwd,
@@ -378,4 +380,5 @@ const struct cpu_kernels CPU_KERNELS = {
 	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, .highest = highest,
 	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd,
 	.compact = compact, .gather_sum = gather_sum, .gather_dots = gather_dots, .probe = probe,
+	.panel = PANEL, .head_exp = head_exp, .head_dx = head_dx, .head_dw = head_dw,
 };

@@ -51,6 +51,9 @@ INLINE vec v_scale(vec a, vec m)
 {
 	return (vec)_mm512_add_epi32((__m512i)a, _mm512_slli_epi32((__m512i)m, 23));
 }
+INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/* a 2^n, n integral */
+INLINE vec v_ldexp(vec a, vec n) { return _mm512_scalef_ps(a, n); }
 INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
 INLINE float v_highest(vec a) { return _mm512_reduce_max_ps(a); }
 
@@ -89,6 +92,12 @@ INLINE uint32_t v_positive(vec x)
 INLINE vec v_scale(vec a, vec m)
 {
 	return (vec)_mm256_add_epi32((__m256i)a, _mm256_slli_epi32((__m256i)m, 23));
+}
+INLINE vec v_round(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vec v_ldexp(vec a, vec n)
+{
+	n = _mm256_min_ps(_mm256_set1_ps(127), _mm256_max_ps(_mm256_set1_ps(-126), n));
+	return (vec)_mm256_add_epi32((__m256i)a, _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23));
 }
 INLINE float v_sum(vec a)
 {
@@ -129,6 +138,18 @@ INLINE uint32_t v_positive(vec x)
 	return (uint32_t)((x[0] > 0) | (x[1] > 0) << 1 | (x[2] > 0) << 2 | (x[3] > 0) << 3);
 }
 INLINE vec v_scale(vec a, vec m) { return (vec)((vec_int)a + ((vec_int)m << 23)); }
+INLINE vec v_round(vec a)
+{
+	const vec shift = v_set(12582912.0f);           /* 1.5·2^23 */
+
+	a = v_min(v_set(4e6f), v_max(v_set(-4e6f), a));
+	return (a + shift) - shift;
+}
+INLINE vec v_ldexp(vec a, vec n)
+{
+	n = v_min(v_set(127), v_max(v_set(-126), n));
+	return (vec)((vec_int)a + (__builtin_convertvector(n, vec_int) << 23));
+}
 INLINE float v_sum(vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float v_highest(vec a) { return fmaxf(fmaxf(a[0], a[2]), fmaxf(a[1], a[3])); }
 
@@ -149,6 +170,21 @@ INLINE vec v_exp(vec x)
 	p = v_fma(p, r, v_set(1.6666665459e-1f));
 	p = v_fma(p, r, v_set(5.0000001201e-1f));
 	return v_scale(v_fma(p * r, r, r) + v_set(1), m);
+}
+
+/* 2^x, relative error 1e-7: fitted at Chebyshev nodes.  Beyond the range of floats it saturates, or
+ * overflows to infinity. */
+INLINE vec v_exp2(vec x)
+{
+	const vec n = v_round(x), r = x - n;
+	vec p = v_set(1.3400432165e-3f);
+
+	p = v_fma(p, r, v_set(9.6760370978e-3f));
+	p = v_fma(p, r, v_set(5.5503272142e-2f));
+	p = v_fma(p, r, v_set(2.4022107356e-1f));
+	p = v_fma(p, r, v_set(6.9314720671e-1f));
+	p = v_fma(p, r, v_set(1.0000000755f));
+	return v_ldexp(p, n);
 }
 
 #endif

@@ -223,6 +223,8 @@ static void lmhead(struct run *r, const struct shape *s)
 	r->be->lmhead(output(r, "nll alone", N, tight), NULL, NULL, x, w, targets, 1, N, C, V);
 	r->be->lmhead(output(r, "nll", N, tight), output(r, "dx", N * C, 2 * tight),
 		      output(r, "dw", V * C, 2 * tight), x, w, targets, 0.25, N, C, V);
+	for (size_t i = 0; i < r->outs; i++)
+		r->out[i].floor = r->out[i].name[0] == 'n';     /* V = 1: all cancels in nll */
 }
 
 static void ablate(struct run *r, const struct shape *s)
