@@ -14,7 +14,7 @@ FORCE:
 # Every knob can be given on the command line; a preset is a row of defaults.
 PRESET ?= demo
 CORPUS ?=
-MATCH ?= $(if $(CORPUS),,$(DEMO_MATCH))
+MATCH ?= $(if $(CORPUS),,$(MATCH_$(PRESET)))
 FIELD ?= text
 THREADS ?= $(shell nproc)
 MEMORY ?= 2G
@@ -142,14 +142,16 @@ demo: $(SITE)
 # The demo's corpus: documentation packages of the distribution, read as they are.  The globs leave out
 # second copies, translations and tables: 55 MB of English.
 DEMO_PACKAGES := anarchism vim-runtime perl-doc python3.11-doc linux-doc-6.1
-DEMO_MATCH := */markdown/*.md.gz */vim*/doc/[!v]*.txt */pod/perl[!tu]*.pod */python3*/_sources/*.rst.txt \
+MATCH_demo := */markdown/*.md.gz */vim*/doc/[!v]*.txt */pod/perl[!tu]*.pod */python3*/_sources/*.rst.txt \
 	*/Documentation/[!t]*.rst.gz
 DEMO_DEBS := $(DEMO_PACKAGES:%=out/corpus/%.deb)
 TEXT = $(or $(CORPUS),$(TEXT_$(PRESET)))
-TEXT_tiny = tests/fixtures/tiny.jsonl
-TEXT_demo = $(DEMO_DEBS)
-TEXT_seed = $(error PRESET=seed reads OpenWebText: fetch the 80 parquet files of Skylion007/openwebtext (24 GB) \
-	from the Hugging Face hub, then say CORPUS='path/train-*.parquet')
+TEXT_tiny := tests/fixtures/tiny.jsonl
+TEXT_demo := $(DEMO_DEBS)
+TEXT_seed := out/corpus/openwebtext
+out/corpus/openwebtext:
+	$(error PRESET=seed reads OpenWebText: fetch the 80 parquet files of Skylion007/openwebtext (24 GB) from \
+		the Hugging Face hub, then say CORPUS='path/train-*.parquet')
 corpus: $(DEMO_DEBS)
 $(DEMO_DEBS): out/corpus/%.deb: | $$(filter deps,$(MAKECMDGOALS))
 	@mkdir -p $@.d && cd $@.d && $(call quietly,apt-get download $*)
@@ -173,7 +175,7 @@ $(SAE)/knobs: FORCE
 keep_stamp = mkdir -p $(dir $2); text='$(foreach k,$(knobs_$1),$k=$($k))'; \
 	cmp -s - $2 <<< "$$text" || echo "$$text" >$2
 
-$(TOKENS) &: $$(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens
+$(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens
 	$(call run,TOK,$(OUT)/tokens/,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
 		--val $(VAL) --val-out $(OUT)/tokens/val.zst -o $(OUT)/tokens/train.zst $(TEXT))
 
