@@ -46,10 +46,12 @@ void metrics_add(struct metrics *m, const char *line)
 		out_write(m->out, m->lines.p + before, m->lines.n - before);
 }
 
-void metrics_save(const struct metrics *m, struct buf *st)
+void metrics_save(struct metrics *m, struct buf *st)
 {
 	const uint64_t bytes = m->lines.n;
 
+	if (m->out)
+		out_sync(m->out);
 	buf_add(st, &bytes, sizeof(bytes));
 	buf_add(st, m->lines.p, m->lines.n);
 }

@@ -18,7 +18,8 @@ struct metrics *metrics_new(const char *path, const char *output);
 const char *metrics_path(const struct metrics *m);      /* NULL: none */
 void metrics_start(struct metrics *m);                  /* opens the file, writes the lines so far */
 void metrics_add(struct metrics *m, const char *line);
-void metrics_save(const struct metrics *m, struct buf *st);     /* all lines so far: they are few */
+/* All lines so far: they are few.  X.part shows them too, to who watches the run. */
+void metrics_save(struct metrics *m, struct buf *st);
 void metrics_load(struct metrics *m, struct cursor *st);
 void metrics_commit(struct metrics *m);                 /* the file appears */
 void metrics_free(struct metrics *m);

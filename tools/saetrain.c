@@ -237,6 +237,7 @@ static void step(struct run *r, const float *x)
 	now->sum.l1 += loss.l1;
 	now->sum.l0 += loss.l0;
 	now->n++;
+	prog_note("loss %.4f, L0 %.1f", loss.loss, loss.l0);
 	resample(r, k);
 }
 
