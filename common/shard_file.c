@@ -52,10 +52,10 @@ static bool get_table(struct shard_file *s, uint64_t *bytes, struct fault *f)
 	char tail[SHARD_TABLE_TAIL];
 	size_t n;
 
-	if (s->bytes < sizeof(tail))
-		return fault(f, "truncated: no seek table at its end");
-	if (!get(s, tail, sizeof(tail), s->bytes - sizeof(tail), f) || !table_tail_parse(tail, &n, f))
+	if (s->bytes >= sizeof(tail) && !get(s, tail, sizeof(tail), s->bytes - sizeof(tail), f))
 		return false;
+	if (s->bytes < sizeof(tail) || !table_tail_parse(tail, &n))
+		return fault(f, "truncated after %llu bytes, no end marker", (unsigned long long)s->bytes);
 	*bytes = SHARD_SKIP_HEAD + n * sizeof(struct entry) + sizeof(tail);
 	if (*bytes > s->bytes)
 		return fault(f, "its seek table is damaged");

@@ -213,14 +213,11 @@ bool table_parse(struct table *t, const struct head *h, const char *p, size_t n,
 	return n > 0 || fault(f, "its seek table is empty");
 }
 
-bool table_tail_parse(const char *p, size_t *n, struct fault *f)
+bool table_tail_parse(const char *p, size_t *n)
 {
-	if (get_u32(p + 5) != SHARD_TABLE_END)
-		return fault(f, "truncated: no seek table at its end");
-	if ((unsigned char)p[4] != TABLE_CHECKSUMS)
-		return fault(f, "its seek table has no checksums or is damaged");
 	*n = get_u32(p);
-	return *n <= TABLE_FRAMES_MAX || fault(f, "its seek table is damaged");
+	return get_u32(p + 5) == SHARD_TABLE_END && (unsigned char)p[4] == TABLE_CHECKSUMS &&
+		*n <= TABLE_FRAMES_MAX;
 }
 
 void table_free(struct table *t)

@@ -57,7 +57,7 @@ void table_frame(struct buf *out, const struct table *t);
 /* Content of a table's frame, without its last 9 bytes, to entries. */
 bool table_parse(struct table *t, const struct head *h, const char *p, size_t n, struct fault *f);
 /* The last 9 bytes; the number of entries into *n. */
-bool table_tail_parse(const char *p, size_t *n, struct fault *f);
+bool table_tail_parse(const char *p, size_t *n);
 void table_free(struct table *t);
 /* id of dtype, cols, rows per frame and DATA entries. */
 void table_id(const struct table *t, const struct head *h, char hex[33]);

@@ -106,7 +106,7 @@ static bool get_skippable(struct shard_pipe *p, size_t most, struct fault *f)
 		return false;
 	const size_t bytes = get_u32(p->packed.p + 4);
 
-	return bytes <= most ? get(p, bytes, f) : fault(f, "a skippable frame of %zu bytes is damaged or foreign", bytes);
+	return bytes <= most ? get(p, bytes, f) : fault(f, "a skippable frame of %zu bytes is foreign", bytes);
 }
 
 static bool get_meta(struct shard_pipe *p, struct meta *m, struct fault *f)

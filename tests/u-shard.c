@@ -337,6 +337,30 @@ static bool pipe_reads_as(char *const *paths, const char *rows, size_t n, char i
 	return ok;
 }
 
+/* Whoever has enough closes a pipe, though its writer is silent and holds it open. */
+static void check_early_close(const char *path)
+{
+	struct buf b = { 0 };
+	char row[64];
+	int fd[2];
+
+	read_file(path, &b, 1 << 16);
+	if (pipe2(fd, O_CLOEXEC) != 0)
+		die_errno("cannot make a pipe");
+	write_full(fd[1], b.p, b.n - 30, "a pipe");
+	dup2(fd[0], STDIN_FILENO);
+	close(fd[0]);
+	alarm(20);
+	struct shards *s = shards_open((char *const[]){ NULL });
+	const bool ok = shards_read(s, row, 1) == 1;
+
+	shards_close(s);
+	alarm(0);
+	check(ok, "a pipe closed before its end");
+	close(fd[1]);
+	buf_free(&b);
+}
+
 /* As zstd -dc does: all frames, skippable ones skipped. */
 static bool zstd_gives(const char *path, const char *rows, size_t bytes)
 {
@@ -1124,6 +1148,7 @@ int main(void)
 	check_letter();
 	check_statistics();
 	check_id();
+	check_early_close(set.paths[2]);
 	check_sets(&set);
 	check_seeks(&set);
 	check_cache(&set, 0);
