@@ -46,6 +46,8 @@ struct cpu_kernels {
 	/* y (n) = <x, m[index[i]]> + a, x (D) */
 	void (*gather_dots)(float *y, const float *x, float a, const uint32_t *index, size_t n,
 			    const float *m, size_t D);
+	/* <ln_f(r), w> - <ln_f(r - f d), w> for rows of C */
+	float (*ablate)(const float *r, const float *d, float f, const float *ln_w, const float *w, size_t C);
 	/* The head, for one panel of tokens: lanes of `panel` tokens side by side.  w (cols,C) is a chunk of the
 	 * vocabulary, xt (C,panel) the tokens' x.  The last arguments: what to fetch meanwhile, in cache lines. */
 	size_t panel;

@@ -354,6 +354,44 @@ static void gather_dots(float *y, const float *x, float a, const uint32_t *index
 		y[i] = dot(x, m + index[i] * D, D) + a;
 }
 
+/* Lanes past the end of a row repeat nothing: they load as 0 and are cleared after centring. */
+INLINE vec centred(const float *x, float mean, size_t k)
+{
+	float lanes[LANES];
+
+	if (k == LANES)
+		return v_load(x) - v_set(mean);
+	v_store(lanes, v_load_n(x, k) - v_set(mean));
+	return v_load_n(lanes, k);
+}
+
+/*
+ * With r and d centred and g = ln_w w: <ln_f(r - f d), w> = (Σ r g - f Σ d g) / sqrt(var) + Σ ln_b w,
+ * var = (Σ r² - 2 f Σ r d + f² Σ d²) / C + eps.
+ */
+static float ablate(const float *r, const float *d, float f, const float *ln_w, const float *w, size_t C)
+{
+	const float r_mean = sum_of(r, C) / (float)C, d_mean = sum_of(d, C) / (float)C;
+	vec rr = v_set(0), rd = rr, dd = rr, rg = rr, dg = rr;
+
+	for (size_t i = 0; i < C; i += LANES) {
+		const size_t k = lanes_at(i, C);
+		const vec a = centred(r + i, r_mean, k), b = centred(d + i, d_mean, k);
+		const vec g = load_k(ln_w + i, k) * load_k(w + i, k);
+
+		rr = v_fma(a, a, rr);
+		rd = v_fma(a, b, rd);
+		dd = v_fma(b, b, dd);
+		rg = v_fma(a, g, rg);
+		dg = v_fma(b, g, dg);
+	}
+	const double n = (double)C, r2 = (double)v_sum(rr), by = (double)f, along = (double)v_sum(rg);
+	const double left = r2 + by * (by * (double)v_sum(dd) - 2 * (double)v_sum(rd));
+
+	return (float)(along / sqrt(r2 / n + 1e-5) -
+		       (along - by * (double)v_sum(dg)) / sqrt((left > 0 ? left : 0) / n + 1e-5));
+}
+
 static double probe(size_t n)
 {
 	vec a0 = v_set(0), a1 = v_set(1), a2 = v_set(2), a3 = v_set(3), a4 = v_set(4);
@@ -379,6 +417,6 @@ const struct cpu_kernels CPU_KERNELS = {
 	.layernorm_fwd = layernorm_fwd, .layernorm_bwd = layernorm_bwd,
 	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, .highest = highest,
 	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd,
-	.compact = compact, .gather_sum = gather_sum, .gather_dots = gather_dots, .probe = probe,
+	.compact = compact, .gather_sum = gather_sum, .gather_dots = gather_dots, .ablate = ablate, .probe = probe,
 	.panel = PANEL, .head_exp = head_exp, .head_dx = head_dx, .head_dw = head_dw,
 };

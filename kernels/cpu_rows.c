@@ -175,6 +175,39 @@ static void cpu_column_sums(double *sum, const float *x, size_t N, size_t C)
 			sum[c] += r.sums[i * C + c];
 }
 
+struct ablation {
+	float *effect;
+	const uint32_t *rows, *feats;
+	const float *f, *r, *dir, *ln_w, *wte;
+	const int32_t *targets;
+	size_t n, C;
+};
+
+enum { ABLATIONS = 1024 };      /* of a block */
+
+static void ablate_block(void *arg, size_t block)
+{
+	const struct ablation *a = arg;
+	const size_t C = a->C, from = block * ABLATIONS, to = cpu_min(from + ABLATIONS, a->n);
+
+	for (size_t i = from; i < to; i++) {
+		const int32_t target = a->targets[a->rows[i]];
+
+		a->effect[i] = target < 0 ? 0 : cpu_k->ablate(a->r + a->rows[i] * C, a->dir + a->feats[i] * C,
+			a->f[i], a->ln_w, a->wte + (size_t)target * C, C);
+	}
+}
+
+static void cpu_ablate_logit(float *effect, const uint32_t *rows, const uint32_t *feats, const float *f,
+			     size_t n, const float *r, const float *dir, const float *ln_w,
+			     const float *ln_b, const float *wte, const int32_t *targets, size_t C)
+{
+	struct ablation a = { effect, rows, feats, f, r, dir, ln_w, wte, targets, n, C };
+
+	pool_for(cpu_blocks(n, ABLATIONS), ablate_block, &a);
+	(void)ln_b;     /* shifts both logits alike */
+}
+
 /* ---- rows of unit norm ---- */
 
 static float length(const float *w, size_t n)
@@ -240,6 +273,7 @@ void cpu_rows(struct backend *b)
 	b->fill_rows = cpu_fill_rows;
 	b->gather_rows = cpu_gather_rows;
 	b->column_sums = cpu_column_sums;
+	b->ablate_logit = cpu_ablate_logit;
 	b->project_rows = cpu_project_rows;
 	b->normalise_rows = cpu_normalise_rows;
 	b->row_norms = cpu_row_norms;
