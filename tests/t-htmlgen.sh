@@ -198,6 +198,12 @@ step goto 'features?sort=-max' key j key j
 is "j goes along the table" true 'listed().then(o => location.hash == "#f=" + o[1])'
 step goto '' click '.index .bar'
 is "a bar lists its features" true '/from=/.test(location.hash) && document.querySelectorAll(".features tbody tr").length > 0'
+step goto '' hover '.scatter canvas' do '(c => { const b = c.getBoundingClientRect(); (async () => { const all = await columns(), f = all.rank.indexOf(1),
+	x = Array.from(all.density, Math.log10).filter(isFinite), lo = Math.min(...x), hi = Math.max(...x), w = (hi - lo) * 1.06 + 0.04; window.dot = [f, b.left + b.width * (Math.log10(all.density[f]) - lo + (hi - lo) * 0.03 + 0.02) / w]; })(); })(document.querySelector(".scatter canvas"))'
+is "a dot of the scatter is a feature" true '(c => { const b = c.getBoundingClientRect();
+	for (let y = b.top; y < b.bottom; y += 4) { c.dispatchEvent(new PointerEvent("pointermove", { clientX: dot[1], clientY: y }));
+		if (document.querySelector(".scatter + .note").textContent.startsWith(`Feature ${dot[0]}:`)) { c.dispatchEvent(new MouseEvent("click", { clientX: dot[1], clientY: y })); return location.hash == "#f=" + dot[0]; } }
+	return document.querySelector(".scatter + .note").textContent; })(document.querySelector(".scatter canvas"))'
 step goto f=40
 is "a feature that is not there" "There is no feature 40: they are 0 to 39." '$("trouble").hidden || $("trouble").textContent'
 step goto f=4 click '#theme'

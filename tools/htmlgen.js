@@ -99,7 +99,7 @@ const columns = (() => {
 	let promise;
 	return () => promise ||= (async () => {
 		const F = site.index.features, per = site.chunks.numbers;
-		const c = { active: new Uint32Array(F), max: new Float32Array(F), mean: new Float32Array(F), density: new Float64Array(F) };
+		const c = { active: new Uint32Array(F), max: new Float32Array(F), mean: new Float32Array(F) };
 		await Promise.all(Array.from({ length: Math.ceil(F / per) }, async (_, i) => {
 			const part = await load("n" + i);
 			c.active.set(arrayOf(Uint32Array, part.active), i * per);
@@ -226,6 +226,7 @@ function setTheme() {
 	const dark = matchMedia("(prefers-color-scheme: dark)").matches;
 	const now = document.documentElement.dataset.theme || (dark ? "dark" : "light");
 	document.documentElement.dataset.theme = now == "dark" ? "light" : "dark";
+	document.dispatchEvent(new Event("theme"));
 	try {
 		localStorage.setItem("theme", document.documentElement.dataset.theme);
 	} catch (e) { /* storage may be forbidden to files */ }

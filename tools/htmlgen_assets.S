@@ -13,6 +13,8 @@ site_js:
 	.incbin "tools/htmlgen.js"
 	.incbin "tools/htmlgen_text.js"
 	.incbin "tools/htmlgen_charts.js"
+	.incbin "tools/htmlgen_curves.js"
+	.incbin "tools/htmlgen_table.js"
 	.incbin "tools/htmlgen_index.js"
 	.incbin "tools/htmlgen_feature.js"
 site_js_end:
