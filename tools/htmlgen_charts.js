@@ -48,6 +48,9 @@ function axes(box, x, y, xTicks, yTicks, xLabel, yLabel) {
 	];
 }
 
+/* Of a chart as wide as the page, in units of about a pixel, so that its text stays legible. */
+const wideWidth = () => Math.min(1100, Math.max(400, $("main").clientWidth - 30));
+
 /*
  * Bars of counts.  edges (n + 1) on the x axis, counts (n); o: { W, H, label, log, xTicks [[x, text]…],
  * xLabel, yLabel, lines [[x, text, anchor]…], bar(i) -> { cls, title, click } }
@@ -87,7 +90,7 @@ function sparkline(heights) {
  * x and y given as their logarithms to base 10; o: { label, xLabel, yLabel, say(i), click(i) }
  */
 function scatter(points, n, o) {
-	const box = { W: 1100, H: 300, left: 52, right: 12, top: 8, bottom: 36 };
+	const box = { W: wideWidth(), H: 300, left: 52, right: 12, top: 8, bottom: 36 };
 	const range = v => {
 		let lo = Infinity, hi = -Infinity;
 		for (let i = 0; i < n; i++)

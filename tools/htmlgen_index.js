@@ -46,7 +46,7 @@ function densityChart() {
 	const edges = Array.from({ length: last - first + 2 }, (_, i) => d.from + d.width * (first + i));
 	const counts = d.bins.slice(first, last + 1), bound = i => short(10 ** edges[i]);
 	return bars(edges, counts, {
-		W: 1100, H: 260, label: "Histogram of log10 density",
+		W: wideWidth(), H: 260, label: "Histogram of log10 density",
 		xTicks: powers(edges[0], edges[edges.length - 1]).map(p => [p, powerOf10(p)]),
 		xLabel: "density: share of tokens on which a feature is active (log scale)", yLabel: "features",
 		lines: [[logCut, "high →", "start"], [logCut, "← ultra-low", "end"]],
