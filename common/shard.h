@@ -63,7 +63,7 @@ struct shard_writer *shard_create(const char *path, const struct shard_spec *spe
 void shard_write(struct shard_writer *w, const void *rows, size_t n);
 /* float rows into a float shard: converted on the way */
 void shard_write_f32(struct shard_writer *w, const float *rows, size_t n);
-/* Extra lines for the closing META, beside rows, min, max, mean, sumsq, nan. */
+/* Extra lines for the closing META, beside rows, id, min, max, mean, sumsq, nan. */
 void shard_stat(struct shard_writer *w, const char *key, const char *fmt, ...) PRINTF(3, 4);
 void shard_finish(struct shard_writer *w);      /* stats, table, sync, rename; frees w */
 uint64_t shard_rows(const struct shard_writer *w);      /* written so far */
@@ -80,7 +80,8 @@ struct shards;
  * several shards may follow one another; a directory stands for its *.zst in
  * the order of their names.  Files must be one complete set in
  * order (0/n … n-1/n) with equal dtype, cols and, where present, equal
- * "contexts" lines -- or a single shard k/n by itself. */
+ * "contexts" lines -- or a single shard k/n by itself.  A pipe that begins with
+ * shard 0 must go on to the last: a single 0/n with n > 1 is taken for cut off. */
 struct shards *shards_open(char *const *paths);
 enum dtype shards_dtype(const struct shards *s);
 size_t shards_cols(const struct shards *s);
@@ -89,8 +90,8 @@ uint64_t shards_k(const struct shards *s);              /* of the first shard */
 uint64_t shards_n(const struct shards *s);
 bool shards_seekable(const struct shards *s);           /* files; a pipe is not */
 uint64_t shards_rows(const struct shards *s);           /* total; only when seekable */
-/* Up to max rows in the shards' dtype; 0 at the verified end.  Decompresses
- * ahead through the pool. */
+/* max rows in the shards' dtype; fewer, at last 0, only at the verified end.
+ * Decompresses ahead through the pool; a pipe is read by a thread of its own. */
 size_t shards_read(struct shards *s, void *rows, size_t max);
 size_t shards_read_f32(struct shards *s, float *rows, size_t max);      /* float dtypes */
 void shards_seek(struct shards *s, uint64_t row);       /* next row to read; seekable only */

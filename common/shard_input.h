@@ -17,7 +17,7 @@ struct shard_file {
 	char id[33];
 };
 /* Reads the two META and the table; what they say is checked against each
- * other and the size of the file.  On a fault f is as good as new. */
+ * other and the size of the file.  On a fault nothing is left open. */
 bool shard_file_open(struct shard_file *s, const char *path, struct fault *f);
 /* Rows of DATA frame i into rows, which must hold entry[i + 1].bytes. */
 bool shard_file_frame(const struct shard_file *s, size_t i, char *rows, struct fault *f);
