@@ -1,18 +1,12 @@
 #include "source.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "bpe.h"
 #include "jsonl.h"
 #include "layers.h"
+#include "parquet.h"
 #include "shard.h"
 #include "utf8.h"
 
@@ -35,8 +29,7 @@ struct source {
 	uint64_t ids_left;      /* llm.c: tokens its header still promises */
 	bool leading;           /* the end token stands before the document (llm.c) */
 	struct shards *shards;
-	pid_t child;            /* Parquet: the filter, its standard output and error */
-	int child_out, child_err;
+	struct parquet *parquet;
 };
 
 /* ---- bytes of the present file ---- */
@@ -44,7 +37,7 @@ struct source {
 static size_t file_read(struct source *s, void *p, size_t bytes)
 {
 	if (s->kind == PARQUET)
-		return read_full(s->child_out, p, bytes, s->path);
+		return parquet_read(s->parquet, p, bytes);
 	if (s->kind == SHARD)
 		return shards_read(s->shards, p, bytes / sizeof(uint16_t)) * sizeof(uint16_t);
 	return layers_read(s->layers, p, bytes);
@@ -190,8 +183,6 @@ static const char *where(struct source *s)
 	return s->layers ? layers_where(s->layers) : "'<stdin>'";
 }
 
-static void child_end(struct source *s);
-
 static bool next_json(struct source *s, struct doc *d)
 {
 	const char *field = s->kind == PARQUET ? "text" : s->o.field, *line, *wrong;
@@ -199,8 +190,6 @@ static bool next_json(struct source *s, struct doc *d)
 
 	do {
 		if (!next_line(s, &line, &bytes)) {
-			if (s->kind == PARQUET)
-				child_end(s);
 			s->kind = NO_FILE;
 			return false;
 		}
@@ -209,70 +198,6 @@ static bool next_json(struct source *s, struct doc *d)
 		die("%s line %llu: %s ('%s' is wanted)", where(s), (unsigned long long)s->line, wrong, field);
 	*d = (struct doc){ .text = s->text.p, .bytes = s->text.n };
 	return true;
-}
-
-/* ---- Parquet, through tools/parquet-text beside this program ---- */
-
-static char *beside_me(const char *name)
-{
-	char me[4096];
-	const ssize_t n = readlink("/proc/self/exe", me, sizeof(me) - 1);
-
-	if (n < 0)
-		die_errno("cannot find where this program lies");
-	me[n] = 0;
-	*strrchr(me, '/') = 0;
-	return xformat("%s/%s", me, name);
-}
-
-static void child_start(struct source *s)
-{
-	extern char **environ;
-	char *script = beside_me("parquet-text"), *venv = beside_me("../venv/bin/python3");
-	char *python = access(venv, X_OK) == 0 ? venv : (char *)"python3";
-	char *argv[] = { python, script, (char *)s->o.field, s->path, NULL };
-	posix_spawn_file_actions_t fa;
-	int out[2];
-
-	if (pipe2(out, O_CLOEXEC) != 0 || (s->child_err = memfd_create("stderr", MFD_CLOEXEC)) < 0)
-		die_errno("cannot make a pipe");
-	posix_spawn_file_actions_init(&fa);
-	posix_spawn_file_actions_adddup2(&fa, out[1], STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&fa, s->child_err, STDERR_FILENO);
-	if ((errno = posix_spawnp(&s->child, python, &fa, NULL, argv, environ)) != 0)
-		die_errno("cannot read Parquet '%s': cannot run '%s'", s->path, python);
-	posix_spawn_file_actions_destroy(&fa);
-	close(out[1]);
-	s->child_out = out[0];
-	free(script);
-	free(venv);
-}
-
-static int child_wait(struct source *s)
-{
-	int status = 0;
-
-	close(s->child_out);
-	while (waitpid(s->child, &status, 0) < 0 && errno == EINTR)
-		;
-	s->child = 0;
-	return status;
-}
-
-/* All was read: it must have ended well. */
-static void child_end(struct source *s)
-{
-	const int status = child_wait(s);
-	char why[512];
-
-	if (status != 0) {
-		const size_t n = pread_full(s->child_err, why, sizeof(why) - 1, 0, s->path);
-
-		why[n] = 0;
-		why[strcspn(why, "\n")] = 0;
-		die("cannot read Parquet '%s': %s", s->path, n ? why : "parquet-text failed");
-	}
-	close(s->child_err);
 }
 
 /* ---- tokens: documents end at (llm.c: begin with) the end token ---- */
@@ -448,7 +373,7 @@ static bool next_file(struct source *s)
 	s->line = 0;
 	s->kind = kind_of(s);
 	if (s->kind == PARQUET)
-		child_start(s);
+		s->parquet = parquet_open(s->path, s->o.field);
 	if (s->kind == SHARD)
 		shards_start(s);
 	if (s->kind == JSON_LINES && layers_peek(s->layers, &p, 3) == 3 && !memcmp(p, BOM, 3))
@@ -479,14 +404,23 @@ struct source *source_open(const char *path, const struct source_opts *o)
 	return s;
 }
 
+/* What reads a file beside its bytes. */
+static void close_readers(struct source *s)
+{
+	if (s->shards)
+		shards_close(s->shards);
+	if (s->parquet)
+		parquet_close(s->parquet);
+	s->shards = NULL;
+	s->parquet = NULL;
+}
+
 bool source_next(struct source *s, struct doc *d)
 {
 	for (;;) {
 		switch (s->kind) {
 		case NO_FILE:
-			if (s->shards)
-				shards_close(s->shards);
-			s->shards = NULL;
+			close_readers(s);
 			if (!next_file(s))
 				return false;
 			continue;
@@ -515,13 +449,7 @@ uint64_t source_bytes(const struct source *s)
 
 void source_close(struct source *s)
 {
-	if (s->child) {
-		kill(s->child, SIGTERM);
-		child_wait(s);
-		close(s->child_err);
-	}
-	if (s->shards)
-		shards_close(s->shards);
+	close_readers(s);
 	if (s->layers)
 		layers_close(s->layers);
 	buf_free(&s->in);

@@ -1,5 +1,4 @@
-/* tokenize: text to GPT-2's tokens.  Documents are read in order by the main thread, encoded in
- * batches by the pool and written in order, so that the number of threads changes nothing. */
+/* tokenize: text to GPT-2's tokens, split into training and validation. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,17 +6,16 @@
 #include <xxhash.h>
 
 #include "bpe.h"
+#include "encoder.h"
 #include "heldout.h"
 #include "inputs.h"
 #include "jsonl.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
-#include "rng.h"
 #include "sink.h"
-#include "source.h"
 
-enum { OUTPUT_VERSION = 1, BATCH_BYTES = 1 << 20, BATCH_DOCS = 4096 };
+enum { OUTPUT_VERSION = 1 };
 
 static const char usage[] =
 	"usage: tokenize [options] [FILE|DIR]…\n"
@@ -50,26 +48,6 @@ static const struct opt opts[] = {
 	OPT_THREADS(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_END
 };
 
-struct item {                   /* a document of a batch */
-	size_t at, bytes;       /* in the batch's text */
-	bool tokens;            /* the "text" is ids already */
-	size_t end;             /* its ids, end token included, begin where the last one's end */
-	uint64_t key;           /* decides on the split and orders validation documents */
-};
-
-struct place {                  /* in the inputs */
-	uint64_t input, docs;   /* file; documents read of it */
-};
-
-struct batch {
-	struct task task;
-	struct buf text;
-	struct item *item;
-	size_t n;
-	struct ids ids;
-	struct place behind;
-};
-
 struct val_row {
 	uint64_t doc, rank;
 };
@@ -81,10 +59,7 @@ struct totals {
 
 struct run {
 	char **paths;
-	struct source *source;          /* of paths[at.input] */
-	struct place at;                /* read up to here */
-	uint64_t source_seen;           /* bytes of it, for progress */
-	struct bpe_scratch **scratch;   /* one a thread */
+	struct encoder *encoder;
 	enum sink_format format;
 	struct val_row *rows;
 	size_t n_rows;
@@ -96,115 +71,6 @@ struct run {
 	uint64_t unsaved;               /* bytes of text since the last state */
 };
 static struct run run;
-
-/* ---- encoding, on any thread ---- */
-
-static void put(struct ids *ids, const void *v, size_t n)
-{
-	if (ids->n + n > ids->cap) {
-		ids->cap = 2 * (ids->n + n) + 64;
-		ids->v = xrealloc(ids->v, ids->cap, sizeof(*ids->v));
-	}
-	if (n)
-		memcpy(ids->v + ids->n, v, n * sizeof(*ids->v));
-	ids->n += n;
-}
-
-static void encode_batch(void *arg)
-{
-	static const uint16_t eot = BPE_EOT;
-	struct batch *b = arg;
-	struct bpe_scratch *scratch = run.scratch[pool_self()];
-
-	b->ids.n = 0;
-	for (size_t i = 0; i < b->n; i++) {
-		struct item *d = &b->item[i];
-		const char *text = b->text.p + d->at;
-
-		if (run.format == SINK_LLMC)
-			put(&b->ids, &eot, 1);
-		const size_t from = b->ids.n;
-
-		if (d->tokens)
-			put(&b->ids, text, d->bytes / sizeof(uint16_t));
-		else
-			bpe_encode(scratch, text, d->bytes, &b->ids);
-		/* of the tokens: the same document is split the same way, whatever it came in */
-		d->key = rng_hash(o.c.seed, RNG_VAL, XXH3_64bits(b->ids.v + from, (b->ids.n - from) * 2), 0);
-		if (run.format != SINK_LLMC)
-			put(&b->ids, &eot, 1);
-		d->end = b->ids.n;
-	}
-}
-
-/* ---- reading ---- */
-
-static void batch_add(struct batch *b, const struct doc *d)
-{
-	const size_t bytes = d->text ? d->bytes : d->n_ids * sizeof(*d->ids);
-
-	b->item[b->n++] = (struct item){ b->text.n, bytes, !d->text, 0, 0 };
-	buf_add(&b->text, d->text ? d->text : (const char *)d->ids, bytes);
-	if (b->text.n % 2) /* ids stay aligned */
-		buf_add(&b->text, "", 1);
-}
-
-static void report_input(void)
-{
-	const uint64_t seen = source_bytes(run.source);
-
-	prog_step(seen > run.source_seen ? seen - run.source_seen : 0);
-	run.source_seen = seen;
-}
-
-/* The next document of all inputs. */
-static bool next_doc(struct doc *d)
-{
-	const struct source_opts so = { o.field, &o.match, false };
-
-	while (run.paths[run.at.input]) {
-		if (!run.source) {
-			run.source = source_open(run.paths[run.at.input], &so);
-			run.source_seen = 0;
-		}
-		if (source_next(run.source, d)) {
-			run.at.docs++;
-			return true;
-		}
-		report_input();
-		source_close(run.source);
-		run.source = NULL;
-		run.at = (struct place){ run.at.input + 1, 0 };
-	}
-	return false;
-}
-
-static bool read_batch(struct batch *b)
-{
-	struct doc d;
-
-	b->n = 0;
-	buf_clear(&b->text);
-	if (!b->item)
-		b->item = xcalloc(BATCH_DOCS, sizeof(*b->item));
-	while (b->n < BATCH_DOCS && b->text.n < BATCH_BYTES && next_doc(&d))
-		batch_add(b, &d);
-	b->behind = run.at;
-	if (run.source)
-		report_input();
-	return b->n > 0;
-}
-
-/* Up to where a killed run had written. */
-static void skip_to(struct place done)
-{
-	struct doc d;
-
-	run.at = (struct place){ done.input, 0 };
-	while (run.at.docs < done.docs)
-		if (!next_doc(&d) || run.at.input != done.input)
-			die("'%s' has fewer documents than before", run.paths[done.input]);
-}
 
 /* ---- the split ---- */
 
@@ -258,25 +124,26 @@ static bool held_out(uint64_t doc, uint64_t *key)
 
 /* ---- writing ---- */
 
-static void write_batch(struct batch *b)
+static void write_batch(const struct encoded_batch *b)
 {
 	size_t from = 0, at = 0; /* ids from … at go to train in one write */
 
 	for (size_t i = 0; i < b->n; i++) {
-		struct item *d = &b->item[i];
+		const size_t end = b->doc[i].end;
+		uint64_t key = b->doc[i].key;
 
-		if (held_out(run.t.docs++, &d->key)) {
-			sink_write(run.train, b->ids.v + from, at - from);
-			heldout_add(run.val, d->key, b->ids.v + at, d->end - at);
-			from = d->end;
+		if (held_out(run.t.docs++, &key)) {
+			sink_write(run.train, b->ids + from, at - from);
+			heldout_add(run.val, key, b->ids + at, end - at);
+			from = end;
 		}
-		at = d->end;
+		at = end;
 	}
 	if (at > from)
-		sink_write(run.train, b->ids.v + from, at - from);
+		sink_write(run.train, b->ids + from, at - from);
 	run.t.done = b->behind;
-	run.t.text_bytes += b->text.n;
-	run.unsaved += b->text.n;
+	run.t.text_bytes += b->text_bytes;
+	run.unsaved += b->text_bytes;
 	prog_note("%llu documents, %llu tokens", (unsigned long long)run.t.docs,
 		  (unsigned long long)(sink_tokens(run.train) + (run.val ? heldout_tokens(run.val) : 0)));
 }
@@ -335,7 +202,7 @@ static bool resume(const struct recipe *r, const struct meta *m)
 		return false;
 	}
 	say("going on after %llu documents", (unsigned long long)run.t.docs);
-	skip_to(run.t.done);
+	encoder_skip(run.encoder, run.t.done);
 	return true;
 }
 
@@ -413,33 +280,21 @@ static void finish(const struct recipe *r)
 
 /* ---- the whole ---- */
 
-static void encode_all(const struct recipe *r)
+static void encode_to(const struct recipe *r)
 {
-	const size_t slots = 2 * pool_threads() + 1;
-	struct batch *ring = xcalloc(slots, sizeof(*ring));
-	size_t posted = 0, written = 0;
+	const struct source_opts so = { o.field, &o.match, false };
+	const struct encoded_batch *b;
 
-	for (;;) {
-		for (; posted - written < slots && read_batch(&ring[posted % slots]); posted++) {
-			struct batch *b = &ring[posted % slots];
-
-			b->task.fn = encode_batch;
-			b->task.arg = b;
-			task_post(&b->task);
-		}
-		if (written == posted)
-			break;
-		task_wait(&ring[written % slots].task);
-		write_batch(&ring[written++ % slots]);
+	run.encoder = encoder_open(run.paths, &so, o.c.seed, run.format == SINK_LLMC);
+	open_outputs(r);
+	prog_start("bytes read", inputs_bytes(run.paths));
+	while ((b = encoder_next(run.encoder)) != NULL) {
+		write_batch(b);
 		if (run.resumable && run.unsaved >= o.save_every)
 			save(r);
 	}
-	for (size_t i = 0; i < slots; i++) {
-		buf_free(&ring[i].text);
-		free(ring[i].item);
-		free(ring[i].ids.v);
-	}
-	free(ring);
+	finish(r);
+	encoder_close(run.encoder);
 }
 
 static struct recipe *recipe(void)
@@ -475,20 +330,6 @@ static void drop_stamp(void)
 
 	unlink(stamp);
 	free(stamp);
-}
-
-static void encode_to(const struct recipe *r)
-{
-	run.scratch = xcalloc(pool_threads(), sizeof(struct bpe_scratch *));
-	for (size_t i = 0; i < pool_threads(); i++)
-		run.scratch[i] = bpe_scratch(bpe_gpt2());
-	open_outputs(r);
-	prog_start("bytes read", inputs_bytes(run.paths));
-	encode_all(r);
-	finish(r);
-	for (size_t i = 0; i < pool_threads(); i++)
-		bpe_scratch_free(run.scratch[i]);
-	free(run.scratch);
 }
 
 static int run_encode(void)
