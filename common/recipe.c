@@ -79,7 +79,8 @@ void recipe_unstamp(const char *path)
 {
 	char *stamp = xformat("%s.stamp", path);
 
-	unlink(stamp);
+	if (strcmp(path, "-"))
+		unlink(stamp);
 	free(stamp);
 }
 

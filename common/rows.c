@@ -9,6 +9,8 @@
 /* Far above any use, low enough that no product below overflows. */
 #define MAX_CONTEXTS ((uint64_t)1 << 50)
 #define MAX_BLOCK ((uint64_t)1 << 31)
+#define MAX_ROWS ((uint64_t)1 << 60)
+#define MAX_BINS ((uint64_t)1 << 20)
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -211,7 +213,8 @@ struct rows rows_from_meta(const struct meta *m, const char *name)
 
 	bin_from_meta(&r, m, name);
 	if (r.contexts < 1 || r.contexts > r.windows || r.windows > MAX_CONTEXTS || r.samples < 1 ||
-	    r.samples > r.block || r.block > MAX_BLOCK || r.bins > MAX_CONTEXTS)
+	    r.samples > r.block || r.block > MAX_BLOCK || r.samples > MAX_ROWS / r.contexts ||
+	    r.bins > MAX_BINS)
 		die("'%s' describes rows that cannot be: %llu of %llu tokens in %llu of %llu contexts", name,
 		    (unsigned long long)r.samples, (unsigned long long)r.block,
 		    (unsigned long long)r.contexts, (unsigned long long)r.windows);

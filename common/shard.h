@@ -88,6 +88,8 @@ size_t shards_cols(const struct shards *s);
 const struct meta *shards_meta(const struct shards *s); /* of the first shard */
 uint64_t shards_k(const struct shards *s);              /* of the first shard */
 uint64_t shards_n(const struct shards *s);
+/* All n shards (of a pipe that begins with the first: promised); false: one of several by itself. */
+bool shards_whole(const struct shards *s);
 bool shards_seekable(const struct shards *s);           /* files; a pipe is not */
 uint64_t shards_rows(const struct shards *s);           /* total; only when seekable */
 /* max rows in the shards' dtype; fewer, at last 0, only at the verified end.

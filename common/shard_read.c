@@ -83,6 +83,11 @@ uint64_t shards_n(const struct shards *s)
 	return head_of(s)->n;
 }
 
+bool shards_whole(const struct shards *s)
+{
+	return s->pipe ? shards_k(s) == 0 : s->set.n == shards_n(s);
+}
+
 bool shards_seekable(const struct shards *s)
 {
 	return !s->pipe;

@@ -43,7 +43,14 @@ static void drop_name(const char *path)
 	free(part);
 }
 
-struct spill *spill_open(const char *output, const char *dir, struct spill_shape shape)
+static void open_log(struct spill *s)
+{
+	s->log = out_open(s->path, s->unnamed ? 0 : OUT_KEEP);
+	if (s->unnamed)
+		drop_name(s->path);
+}
+
+static struct spill *spill_new(const char *output, const char *dir, struct spill_shape shape)
 {
 	struct spill *s = xcalloc(1, sizeof(*s));
 
@@ -58,6 +65,15 @@ struct spill *spill_open(const char *output, const char *dir, struct spill_shape
 	return s;
 }
 
+struct spill *spill_open(const char *output, const char *dir, struct spill_shape shape)
+{
+	struct spill *s = spill_new(output, dir, shape);
+
+	if (shape.bins > 1)
+		open_log(s);    /* now, so that a wrong dir is known before any work is done */
+	return s;
+}
+
 static char *buffer_of(const struct spill *s, size_t bin)
 {
 	return (char *)s->shape.memory + bin * s->room * s->shape.record;
@@ -69,11 +85,8 @@ static void write_chunk(struct spill *s, size_t bin)
 
 	if (!records)
 		return;
-	if (!s->log) {
-		s->log = out_open(s->path, s->unnamed ? 0 : OUT_KEEP);
-		if (s->unnamed)
-			drop_name(s->path);
-	}
+	if (!s->log)
+		open_log(s);
 	if (s->chunks == s->cap) {
 		s->cap = s->cap ? 2 * s->cap : 64;
 		s->chunk = xrealloc(s->chunk, s->cap, sizeof(*s->chunk));
@@ -182,7 +195,7 @@ static bool take_chunks(struct spill *s, uint64_t log_bytes, struct cursor *st)
 struct spill *spill_restore(const char *output, const char *dir, struct spill_shape shape,
 			    struct cursor *st)
 {
-	struct spill *s = spill_open(output, dir, shape);
+	struct spill *s = spill_new(output, dir, shape);
 	uint64_t head[4];
 
 	cursor_get(st, head, sizeof(head));

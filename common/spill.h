@@ -13,8 +13,8 @@
  *
  * A bin's buffer is an equal part of the memory given; when full it is appended
  * to one log, so every write is sequential and as large as the memory allows,
- * and no number of bins runs out of descriptors.  Nothing touches the disk
- * before the first buffer is full.
+ * and no number of bins runs out of descriptors.  A single bin stays in memory
+ * and touches no disk while it fits.
  *
  * The log of output X is X.bins.part (in `dir` if given), kept when the tool is
  * killed, so that a state may go on from it.  For standard output it has no
