@@ -38,11 +38,13 @@ static void set(const char *word)
 
 static void values(const struct row *row, uint16_t *x, size_t words)
 {
+	uint64_t h = 0;
+
 	x[0] = (uint16_t)row->context;
 	x[1] = (uint16_t)row->position;
 	for (size_t i = 2; i < words; i++) {
-		const uint64_t h = rng_hash(R.seed, RNG_TEST, row->context << 32 | row->position, i / 4);
-
+		if (i % 4 == 0 || i == 2)
+			h = rng_hash(R.seed, RNG_TEST, row->context << 32 | row->position, i / 4);
 		x[i] = h >> 16 * (i % 4) & 0x3bff;      /* as f16: positive, below 1, like activations */
 	}
 }
@@ -94,6 +96,8 @@ int main(int argc, char **argv)
 		die_usage("a directory is missing");
 	for (int i = 2; i < argc; i++)
 		set(argv[i]);
+	if (R.samples > R.block || R.contexts > R.windows)
+		die_usage("more samples than tokens, or more contexts than windows");
 	const size_t words = cols * dtype_size(dtype) / 2;
 	uint16_t *x = xcalloc(words, sizeof(*x));
 	uint32_t *position = xcalloc(R.samples, sizeof(*position));
