@@ -178,7 +178,7 @@ static bool is_line_of(const char *line, const char *const *keys)
 void rows_pass_meta(const struct meta *from, struct meta *to)
 {
 	static const char *const own[] = { "dtype", "cols", "rows-per-frame", "shard", "contexts", "samples",
-		"block", "windows", "window", "seed", "bin", NULL };
+		"block", "windows", "window", "seed", "bin", "order", NULL };
 	size_t n;
 
 	for (const char *line = from->text.p; line && *line; line += n) {

@@ -48,7 +48,7 @@ void rows_walk_close(struct rows_walk *w);
  * (dies, naming `name`, when they are missing). */
 void rows_to_meta(const struct rows *r, struct meta *m);
 struct rows rows_from_meta(const struct meta *m, const char *name);
-/* What the next stage keeps of a META: all lines but the shard's own and the rows' (rows_to_meta). */
+/* What the next stage keeps of a META: all lines but the shard's own, the rows' (rows_to_meta) and their order. */
 void rows_pass_meta(const struct meta *from, struct meta *to);
 
 #endif

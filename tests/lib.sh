@@ -3,6 +3,7 @@
 #   fails N "name" "text" command…  passes when it exits N with one line on stderr that contains text
 #   same "name" a b                 passes when the files are equal
 #   skip "name" "why"
+#   killed SECONDS command…         starts it and sends SIGKILL after that time
 # BIN: folder of the tools; TMP: scratch, removed at the end; TOP: the checkout.
 set -u
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -45,5 +46,14 @@ fails() { # status name text command…
 }
 
 same() { ok "$1" cmp "$2" "$3"; }
+killed() { # seconds command…: starts it, and kills it after that time if it still runs
+	local delay=$1 pid
+	shift
+	"$@" 2>/dev/null &
+	pid=$!
+	sleep "$delay"
+	kill -KILL $pid 2>/dev/null
+	wait $pid 2>/dev/null
+}
 skip() { N=$((N + 1)); echo "ok $N - $1 # SKIP $2"; }
 done_testing() { echo "1..$N"; exit $((FAILED > 0)); }

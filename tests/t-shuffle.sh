@@ -90,15 +90,6 @@ ok "other rows" $shuffle -q -o mix.zst one/000.zst
 flat mix.zst >seed2
 ok "... other output" eval '! cmp -s seed2 mix'
 
-killed() { # seconds, command…
-	local delay=$1 pid
-	shift
-	"$@" 2>/dev/null &
-	pid=$!
-	sleep "$delay"
-	kill -KILL $pid 2>/dev/null
-	wait $pid 2>/dev/null
-}
 # Killed anywhere and started again: the same bytes, no debris.
 $acts big contexts=6000 windows=6000 samples=25 cols=200
 $shuffle -q --bins 12 -o want.zst big/000.zst

@@ -167,6 +167,7 @@ static void check_meta(void)
 	r.bins = 9;
 	r.window = 16;
 	rows_to_meta(&r, &m);
+	meta_add(&m, "order", "shuffled");
 	meta_add(&m, "binary", "x");
 	meta_add(&m, "via", "one");
 	meta_add(&m, "via", "two");

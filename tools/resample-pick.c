@@ -1,0 +1,251 @@
+/*
+ * resample-pick: rows drawn by hash, kept for the events of neuron resampling
+ *
+ * Of all rows, in order 0 … N - 1 over the shards, those with the E·n smallest hashes of their number are
+ * drawn, and a second hash deals them out to the E events, n each.  So the draw does not depend on how the
+ * rows are cut into shards, nor on how they arrive.  The result: event after event, each in the order of the rows.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap.h"
+#include "opt.h"
+#include "pool.h"
+#include "prog.h"
+#include "rng.h"
+#include "rows.h"
+#include "sorter.h"
+
+enum {
+	OUTPUT_VERSION = 1,
+	BATCH_BYTES = 1 << 18,  /* read at once; still in cache when it is looked through */
+	FAR_BYTES = 1 << 24     /* seeking over less saves nothing: frames are read ahead */
+};
+enum { DRAW, DEAL };    /* the two hashes of a row */
+
+static const char usage[] =
+	"usage: resample-pick [options] -n ROWS --events E [SHARD…]\n"
+	"Draws E times ROWS distinct rows of the shuffled shards (in order, or standard input) for\n"
+	"saetrain to resample dead neurons from.\n"
+	"e.g.:  resample-pick -n 16384 --events 4 -o pick.zst mix/*.zst\n";
+
+static struct {
+	struct opt_common c;
+	const char *dir;
+	uint64_t rows, events, level;
+	double save_every;
+} o = { .c = OPT_COMMON_INIT, .rows = 819200, .events = 4, .level = 3, .save_every = 30 };
+
+static const struct opt opts[] = {
+	OPT_OUTPUT(&o.c),
+	OPT_U64('n', "rows", &o.rows, 1, 1e12, "rows of an event"),
+	OPT_U64(0, "events", &o.events, 1, 1e6, "events"),
+	OPT_THREADS(&o.c), OPT_MEMORY(&o.c), OPT_SEED(&o.c),
+	OPT_STR('T', "temporary", &o.dir, "DIR", "where rows are set aside; default: beside the output, or $TMPDIR"),
+	OPT_U64(0, "level", &o.level, 1, 19, "zstd level"),
+	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
+	OPT_QUIET(&o.c), OPT_END
+};
+
+struct drawn {
+	uint64_t row, event;
+};
+
+struct pick {
+	struct shards *in;
+	const char *name;       /* of the input, for messages */
+	uint64_t rows;          /* N, in the input */
+	struct drawn *drawn;    /* (n_drawn), by row */
+	size_t n_drawn;         /* E·n */
+	struct meta meta;       /* of the output */
+	struct shard_spec shard;
+	struct recipe *recipe;  /* NULL: from or to a pipe, which neither resumes nor is up to date */
+};
+
+/* ---- the draw ---- */
+
+static int by_row(const void *pa, const void *pb)
+{
+	const struct drawn *a = pa, *b = pb;
+
+	return (a->row > b->row) - (a->row < b->row);
+}
+
+/* The rows with the smallest hashes, smallest first. */
+static struct heap draw(const struct pick *p)
+{
+	struct heap h = heap_new(p->n_drawn);
+
+	for (uint64_t row = 0; row < p->rows; row++) /* 53 bits of the hash are exact in a double */
+		heap_push(&h, -(double)(rng_hash(o.c.seed, RNG_PICK, DRAW, row) >> 11), row, row);
+	heap_sort(&h);
+	return h;
+}
+
+/* Of all rows drawn, those with the n smallest second hashes are event 0's, the next n event 1's, … */
+static void deal(struct pick *p)
+{
+	struct heap chosen = draw(p), order = heap_new(p->n_drawn);
+
+	for (size_t i = 0; i < chosen.n; i++) {
+		const uint64_t row = chosen.item[i].payload;
+
+		heap_push(&order, -(double)(rng_hash(o.c.seed, RNG_PICK, DEAL, row) >> 11), row, row);
+	}
+	heap_sort(&order);
+	p->drawn = xcalloc(p->n_drawn, sizeof(*p->drawn));
+	for (size_t i = 0; i < p->n_drawn; i++)
+		p->drawn[i] = (struct drawn){ order.item[i].payload, i / o.rows };
+	qsort(p->drawn, p->n_drawn, sizeof(*p->drawn), by_row);
+	heap_free(&chosen);
+	heap_free(&order);
+}
+
+__extension__ typedef unsigned __int128 u128;
+
+/* Ranges of (event, row): of E·N places, the key's is event·N + row. */
+static size_t part_of(const void *arg, struct sort_key key, size_t parts)
+{
+	const struct pick *p = arg;
+	const u128 place = (u128)key.major * p->rows + key.minor;
+
+	return (size_t)(place * parts / ((u128)o.events * p->rows));
+}
+
+/* ---- input and output ---- */
+
+/* A pipe does not say how many rows will come, but which: all samples of all contexts. */
+static uint64_t count_rows(const struct pick *p)
+{
+	if (shards_seekable(p->in))
+		return shards_rows(p->in);
+	const struct rows r = rows_from_meta(shards_meta(p->in), p->name);
+
+	if (!shards_whole(p->in))
+		die("'%s' is shard %llu of %llu by itself, which only as a file tells its rows", p->name,
+		    (unsigned long long)shards_k(p->in), (unsigned long long)shards_n(p->in));
+	return r.contexts * r.samples;
+}
+
+static void open_input(struct pick *p, char **paths)
+{
+	p->in = shards_open(paths);
+	p->name = paths[0] && strcmp(paths[0], "-") ? paths[0] : "<stdin>";
+	char *order = meta_get(shards_meta(p->in), "order");
+
+	if (!order || strcmp(order, "shuffled"))
+		die("'%s' is not shuffled%s%s", p->name, order ? " but " : "", order ? order : "");
+	free(order);
+	p->rows = count_rows(p);
+	if (o.rows > p->rows / o.events)
+		die("'%s' %s %llu rows; %llu events of %llu need %llu", p->name,
+		    shards_n(p->in) > 1 && shards_whole(p->in) ? "and the others have" : "has",
+		    (unsigned long long)p->rows, (unsigned long long)o.events, (unsigned long long)o.rows,
+		    (unsigned long long)(o.events * o.rows));
+	p->n_drawn = o.events * o.rows;
+}
+
+static struct recipe *recipe(const struct pick *p)
+{
+	struct recipe *r = recipe_new("resample-pick", OUTPUT_VERSION);
+	char id[33];
+
+	shards_id(p->in, id);
+	recipe_add(r, "input", "%s", id);
+	recipe_add(r, "meta", "%s", p->meta.text.p);
+	recipe_add(r, "level", "%llu", (unsigned long long)o.level);
+	return r;
+}
+
+static void specify_output(struct pick *p)
+{
+	rows_pass_meta(shards_meta(p->in), &p->meta);
+	meta_add(&p->meta, "order", "picked");
+	meta_add(&p->meta, "events", "%llu", (unsigned long long)o.events);
+	meta_add(&p->meta, "pick", "%llu", (unsigned long long)o.rows);
+	meta_add(&p->meta, "via", "resample-pick %d --events %llu --rows %llu --seed %llu", OUTPUT_VERSION,
+		 (unsigned long long)o.events, (unsigned long long)o.rows, (unsigned long long)o.c.seed);
+	p->shard = (struct shard_spec){ shards_dtype(p->in), shards_cols(p->in), 0, 0, 1, &p->meta, (int)o.level };
+	if (strcmp(o.c.output, "-") && shards_seekable(p->in))
+		p->recipe = recipe(p);
+}
+
+/* ---- the work ---- */
+
+static struct sorter *open_sorter(const struct pick *p, struct sorter_spec *spec)
+{
+	*spec = (struct sorter_spec){
+		.output = o.c.output, .dir = o.dir, .shard = &p->shard,
+		.recipe = p->recipe, .save_every = o.save_every,
+		.memory = o.c.memory, .rows = p->n_drawn, .exact = true,
+		.part = part_of, .arg = p,
+	};
+	file_mkdirs(o.c.output);
+	return sorter_open(spec);
+}
+
+/* ---- the work ---- */
+
+/* The drawn rows, passing over files where none is near, into the sorter; how many rows were passed by. */
+static uint64_t read_drawn(const struct pick *p, struct sorter *sorter)
+{
+	const size_t row_bytes = p->shard.cols * dtype_size(p->shard.dtype), batch = BATCH_BYTES / row_bytes + 1;
+	char *values = xmalloc(xmul(batch, row_bytes));
+	uint64_t at = 0;
+
+	for (size_t next = sorter_rows(sorter), n; next < p->n_drawn; at += n) {
+		const struct drawn *d = &p->drawn[next];
+
+		if (shards_seekable(p->in) && (d->row - at) * row_bytes > FAR_BYTES)
+			shards_seek(p->in, at = d->row);
+		if ((n = shards_read(p->in, values, batch)) == 0)
+			break;
+		for (; next < p->n_drawn && d->row < at + n; d = &p->drawn[++next])
+			sorter_put(sorter, (struct sort_key){ d->event, d->row }, values + (d->row - at) * row_bytes);
+		prog_note("%llu of %llu rows read", (unsigned long long)(at + n), (unsigned long long)p->rows);
+		prog_step(0);
+		sorter_checkpoint(sorter);
+	}
+	if (!shards_seekable(p->in)) /* what is behind the last one counts */
+		for (size_t n; (n = shards_read(p->in, values, batch)) > 0; )
+			at += n;
+	free(values);
+	return at;
+}
+
+static void run(struct pick *p)
+{
+	struct sorter_spec spec;
+	struct sorter *sorter = open_sorter(p, &spec);
+
+	deal(p);
+	prog_start("rows", p->n_drawn);
+	if (!sorter_full(sorter)) {
+		const uint64_t rows = read_drawn(p, sorter);
+
+		if (!shards_seekable(p->in) && rows != p->rows)
+			die("'%s' has %llu rows; its META describes %llu", p->name, (unsigned long long)rows,
+			    (unsigned long long)p->rows);
+	}
+	const uint64_t bytes = sorter_finish(sorter);
+
+	prog_finish(p->rows * p->shard.cols * dtype_size(p->shard.dtype), bytes);
+	free(p->drawn);
+}
+
+int main(int argc, char **argv)
+{
+	struct pick p = { 0 };
+	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
+
+	pool_start(o.c.threads);
+	open_input(&p, paths);
+	specify_output(&p);
+	if (!p.recipe || !recipe_fresh(p.recipe, o.c.output))
+		run(&p);
+	if (p.recipe)
+		recipe_free(p.recipe);
+	meta_free(&p.meta);
+	shards_close(p.in);
+	return 0;
+}
