@@ -54,10 +54,18 @@ static double most_rows(const struct sorter *s, size_t bins)
 	return mean + 8 * sqrt(mean) + 8;
 }
 
+/* Shards buffer about 8 MiB for a thread.  That of 8 threads comes on top of the limit, that of more out of it. */
+static uint64_t usable(uint64_t memory)
+{
+	const uint64_t threads = pool_threads(), buffers = threads > 8 ? (threads - 8) << 23 : 0;
+
+	return memory - (buffers < memory / 2 ? buffers : memory / 2);
+}
+
 /* How many bins so much memory asks for; 0: they or their buffers have no room in it. */
 static size_t bins_for(const struct sorter *s, uint64_t memory)
 {
-	const uint64_t capacity = memory / (s->record_bytes + sizeof(struct entry));
+	const uint64_t capacity = usable(memory) / (s->record_bytes + sizeof(struct entry));
 	size_t bins = s->spec->bins ? s->spec->bins : 1;
 
 	while (most_rows(s, bins) > (double)capacity) {
@@ -83,7 +91,7 @@ static void plan_memory(struct sorter *s)
 		    ceil((double)s->spec->rows * (double)s->row_bytes / 0x1p20),
 		    (unsigned long long)(need >> 20) + 1);
 	}
-	s->capacity = (size_t)(s->spec->memory / (s->record_bytes + sizeof(struct entry)));
+	s->capacity = (size_t)(usable(s->spec->memory) / (s->record_bytes + sizeof(struct entry)));
 	if ((double)s->capacity > most_rows(s, 1))
 		s->capacity = (size_t)most_rows(s, 1);
 	if (s->capacity < s->bins)
