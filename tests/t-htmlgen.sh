@@ -41,7 +41,7 @@ digest html >b
 same "... the same site" a b
 ok "... and no debris" test -z "$(find . -name '*.part')"
 
-"$TOP/tests/make-top" edge 1040 K=1 I=2 M=1 R=0 H=3 L=1 || exit 1
+"$TOP/tests/make-top" edge 16500 K=1 I=2 M=1 R=0 H=3 L=1 || exit 1
 ok "another shape" "$BIN/htmlgen" -q -o edge/html edge/top
 ok "... its numbers" "$TOP/tests/check-site" edge/html edge/top
 "$TOP/tests/make-top" lone 1 K=3 I=1 M=1 L=1 || exit 1
@@ -204,6 +204,8 @@ is "a dot of the scatter is a feature" true '(c => { const b = c.getBoundingClie
 	for (let y = b.top; y < b.bottom; y += 4) { c.dispatchEvent(new PointerEvent("pointermove", { clientX: dot[1], clientY: y }));
 		if (document.querySelector(".scatter + .note").textContent.startsWith(`Feature ${dot[0]}:`)) { c.dispatchEvent(new MouseEvent("click", { clientX: dot[1], clientY: y })); return location.hash == "#f=" + dot[0]; } }
 	return document.querySelector(".scatter + .note").textContent; })(document.querySelector(".scatter canvas"))'
+step goto f=007
+is "zeros before a number" "Feature 7" 'document.querySelector("h1").textContent'
 step goto f=40
 is "a feature that is not there" "There is no feature 40: they are 0 to 39." '$("trouble").hidden || $("trouble").textContent'
 step goto f=4 click '#theme'
@@ -215,6 +217,8 @@ is "narrow: the overview" 0 'document.documentElement.scrollWidth - innerWidth'
 step size 1400x1000 silent "no error on the way"
 step open gap/index.html#f=20
 is "a chunk that is missing" "cannot load data/f1.js" '$("trouble").textContent'
+step goto f=39
+is "a chunk that holds another" "data/f2.js does not hold what it should" '$("trouble").textContent'
 
 # Budgets; the promise is 1 s and 200 ms, but a test has neighbours.
 step open big/html/index.html
@@ -229,7 +233,7 @@ begin=$(date +%s%N)
 ok "a site of 4096 features" "$BIN/htmlgen" -q --metrics big/sae.jsonl --gpt-metrics big/gpt.jsonl -o big/html big/top
 took=$((($(date +%s%N) - begin) / 1000000))
 ok "... in less than 10 s" test $took -lt 10000
-cp -r html gap && rm gap/data/f1.js
+cp -r html gap && rm gap/data/f1.js && echo 'chunk("f7", 1);' >gap/data/f2.js
 if "$TOP/tests/browse" html/index.html >/dev/null 2>&1; then
 	"$TOP/tests/browse" html/index.html "${steps[@]}" >seen 2>trouble
 	status=$?

@@ -102,7 +102,7 @@ static json_t *run_json(const char *path)
 				metrics_last(path)) : json_null();
 }
 
-static void write_site(const char *site, const struct top *t, const struct density *d)
+static void write_site(struct site *site, const struct top *t, const struct density *d)
 {
 	json_t *j = json_pack("{s:O,s:o,s:o,s:o,s:{s:i,s:i,s:i,s:i,s:i}}", "index", t->index,
 			      "density", density_json(d), "sae", run_json(o.metrics), "gpt", run_json(o.gpt_metrics),
@@ -132,20 +132,21 @@ static void sync_site(const char *site)
 static void make(const struct top *t)
 {
 	struct outdir *dir = outdir_open(o.c.output);
-	const char *site = outdir_part(dir);
-	char *data = xformat("%s/data", site), *stamp = xformat("%s.stamp", o.c.output);
+	struct site site = { .dir = outdir_part(dir) };
+	char *data = xformat("%s/data", site.dir), *stamp = xformat("%s.stamp", o.c.output);
 
 	if (mkdir(data, 0777) != 0)
 		die_errno("cannot make '%s'", data);
 	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
-		site_file(site, assets[i].name, assets[i].from, (size_t)(assets[i].to - assets[i].from));
-	vocab_write(site);
-	const struct density d = features_write(site, t, cut_of(t));
+		site_file(&site, assets[i].name, assets[i].from, (size_t)(assets[i].to - assets[i].from));
+	vocab_write(&site);
+	const struct density d = features_write(&site, t, cut_of(t));
 
-	write_site(site, t, &d);
-	sync_site(site);
+	write_site(&site, t, &d);
+	sync_site(site.dir);
 	unlink(stamp); /* of the site that is replaced now */
 	outdir_commit(dir);
+	prog_finish(t->bytes, site.bytes);
 	free(data);
 	free(stamp);
 }
@@ -182,7 +183,6 @@ int main(int argc, char **argv)
 	} else {
 		make(&t);
 		recipe_stamp(r, o.c.output);
-		prog_finish(0, 0);
 	}
 	free(page);
 	recipe_free(r);

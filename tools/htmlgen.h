@@ -22,12 +22,18 @@ enum {
 	SITE_SPARK = 25         /* columns of its histogram */
 };
 
+/* The directory under way; several threads write files of it. */
+struct site {
+	const char *dir;
+	_Atomic uint64_t bytes; /* written */
+};
+
 /* topk's directory: index.json and the shards' ids, checked against each other. */
 struct top {
 	const char *dir;
 	struct top_shape s;
 	uint64_t tokens;        /* read to find the examples */
-	uint64_t vocab;
+	uint64_t bytes;         /* of its shards */
 	json_t *index;
 	char ids[TOP_N_FIELDS][33];
 };
@@ -44,8 +50,8 @@ struct density {
 	double cut;
 };
 /* Writes nI, rI and fI; features with 0 < density < cut are ultra-low. */
-struct density features_write(const char *site, const struct top *t, double cut);
-void vocab_write(const char *site);
+struct density features_write(struct site *site, const struct top *t, double cut);
+void vocab_write(struct site *site);
 
 /* Metrics, JSON Lines: {"key": [values…]}, keys of nested objects joined by a dot; line count
  * thinned to about `limit` with an evaluation and as many without, the last and those that resampled kept. */
@@ -59,7 +65,7 @@ void js_string(struct buf *b, const char *p, size_t bytes);
 void js_number(struct buf *b, double x);
 void js_base64(struct buf *b, const void *p, size_t bytes);     /* in quotes */
 void chunk_begin(struct buf *b, const char *name);
-void chunk_write(const char *site, const char *name, struct buf *b);    /* ends it, writes the file, clears b */
-void site_file(const char *site, const char *name, const void *p, size_t bytes);
+void chunk_write(struct site *site, const char *name, struct buf *b);    /* ends it, writes the file, clears b */
+void site_file(struct site *site, const char *name, const void *p, size_t bytes);
 
 #endif

@@ -32,6 +32,7 @@ function load(name) {
 	if (!s.script) {
 		s.script = document.createElement("script");
 		s.script.src = chunkUrl(name);
+		s.script.onload = () => s.reject(new Error(`data/${name}.js does not hold what it should`)); /* too late if it does */
 		s.script.onerror = () => s.reject(new Error(`cannot load data/${name}.js`));
 		document.head.append(s.script);
 	}
@@ -115,19 +116,17 @@ const columns = (() => {
 })();
 
 /* ---- routes: "", features?…, training, about, f=N ---- */
+const featureOf = hash => /^#f=\d+$/.test(hash) ? Number(hash.slice(3)) : null;
+
 const parts = { view: null, index: null, feature: null };
 
 function route() {
 	hideTip();
-	let hash = location.hash.slice(1);
-	try {
-		hash = decodeURIComponent(hash);
-	} catch (e) { /* a stray %: take it as it is */ }
-	const m = /^f=(\d+)$/.exec(hash);
+	const f = featureOf(location.hash);
 	if (parts.view == "index")
 		parts.scroll = window.scrollY;
 	$("trouble").hidden = true;
-	draw(m ? showFeature(Number(m[1])) : showIndex(location.hash.slice(1)));
+	draw(f == null ? showIndex(location.hash.slice(1)) : showFeature(f));
 }
 
 /* The view is busy until the last drawing asked for is done. */

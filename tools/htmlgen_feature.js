@@ -187,11 +187,11 @@ async function showFeature(f) {
 		return say(`There is no feature ${f}: they are 0 to ${site.index.features - 1}.`);
 	const group = site.chunks.group;
 	const [part, c, names] = await Promise.all([load("f" + Math.floor(f / group)), columns(), vocab()]);
-	if (location.hash != "#f=" + f)
+	if (featureOf(location.hash) != f)
 		return;		/* overtaken */
 	const feature = part[f % group], examples = feature.examples.map(x => x && unpack(x)), active = c.active[f];
-	const effects = examples.flatMap(x => x ? x.effects.map(Math.abs) : []);
-	const scale = { max: c.max[f] || 1, effect: Math.max(0.1, ...effects) };
+	const effect = examples.reduce((most, x) => x ? x.effects.reduce((m, e) => Math.max(m, Math.abs(e)), most) : most, 0.1);
+	const scale = { max: c.max[f] || 1, effect };
 	parts.feature = f;
 	document.title = `Feature ${f} – featuremill`;
 	show("feature", el("article", { class: "feature" }, featureHead(f, c), el("div", { class: "columns" },

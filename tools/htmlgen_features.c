@@ -14,7 +14,7 @@ enum { BATCH = SITE_ROWS };
 _Static_assert(BATCH % SITE_GROUP == 0 && SITE_NUMBERS % BATCH == 0, "chunks must tile batches");
 
 struct batch {
-	const char *site;
+	struct site *site;
 	const struct top *t;
 	struct shards *in[TOP_N_FIELDS];
 	void *data[TOP_N_FIELDS];       /* field's rows of features [first, first + n) */
@@ -283,7 +283,7 @@ static void close_batch(struct batch *a)
 	}
 }
 
-struct density features_write(const char *site, const struct top *t, double cut)
+struct density features_write(struct site *site, const struct top *t, double cut)
 {
 	struct batch a = { .site = site, .t = t };
 	struct numbers v = { 0 };
@@ -306,7 +306,7 @@ struct density features_write(const char *site, const struct top *t, double cut)
 	return d;
 }
 
-void vocab_write(const char *site)
+void vocab_write(struct site *site)
 {
 	const struct bpe *v = bpe_gpt2();
 	struct buf b = { 0 }, one = { 0 };

@@ -54,7 +54,7 @@ void chunk_begin(struct buf *b, const char *name)
 	buf_printf(b, "chunk(\"%s\",", name);
 }
 
-void chunk_write(const char *site, const char *name, struct buf *b)
+void chunk_write(struct site *site, const char *name, struct buf *b)
 {
 	char *file = xformat("data/%s.js", name);
 
@@ -65,9 +65,9 @@ void chunk_write(const char *site, const char *name, struct buf *b)
 }
 
 /* Not out_*: the site's directory appears as a whole, and is synced as one. */
-void site_file(const char *site, const char *name, const void *p, size_t bytes)
+void site_file(struct site *site, const char *name, const void *p, size_t bytes)
 {
-	char *path = xformat("%s/%s", site, name);
+	char *path = xformat("%s/%s", site->dir, name);
 	const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 
 	if (fd < 0)
@@ -75,5 +75,6 @@ void site_file(const char *site, const char *name, const void *p, size_t bytes)
 	write_full(fd, p, bytes, path);
 	if (close(fd) != 0)
 		die_errno("cannot write '%s'", path);
+	site->bytes += bytes;
 	free(path);
 }

@@ -60,6 +60,7 @@ static void check_field(struct top *t, enum top_name which, const char *index_pa
 		    (unsigned long long)info.k, (unsigned long long)info.n, (unsigned long long)info.rows,
 		    info.cols, dtype_name(info.dtype), index_path, f.rows, f.cols, dtype_name(f.dtype));
 	check_origin(t, &info.meta, path, index_path);
+	t->bytes += info.bytes;
 	memcpy(t->ids[which], info.id, sizeof(t->ids[which]));
 	meta_free(&info.meta);
 	meta_free(&info.stats);
@@ -84,7 +85,7 @@ struct top top_read(const char *dir)
 		.L = number(t.index, "logits", 1, 10000, path),
 	};
 	t.tokens = number(t.index, "tokens", 1, 1e18, path);
-	t.vocab = number(t.index, "vocab", 1, 65536, path);
+	number(t.index, "block", 1, 1 << 30, path);
 	for (int i = 0; i < TOP_N_FIELDS; i++)
 		check_field(&t, (enum top_name)i, path);
 	free(path);
