@@ -9,6 +9,9 @@ digest() { (cd "$1" && find . -type f | LC_ALL=C sort | xargs sha256sum); }
 
 ok "a site" $make -j2 -o html top
 ok "its numbers are the shards'" "$TOP/tests/check-site" html top
+ok "a policy that allows nothing but the site's own files" grep -qF "default-src 'none'; script-src 'self'; style-src 'self'; \
+img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types site\"" html/index.html
+ok "no script, style or handler in the page itself" eval '! grep -iE "<script>|<style|style=|[[:space:]]on[a-z]+=|https?:" html/index.html'
 ok "no debris" test -z "$(find . -name '*.part')"
 digest html >a
 ok "-j 1" $make -j1 -o one top
