@@ -65,7 +65,7 @@ void shard_write(struct shard_writer *w, const void *rows, size_t n);
 void shard_write_f32(struct shard_writer *w, const float *rows, size_t n);
 /* Extra lines for the closing META, beside rows, id, min, max, mean, sumsq, nan. */
 void shard_stat(struct shard_writer *w, const char *key, const char *fmt, ...) PRINTF(3, 4);
-void shard_finish(struct shard_writer *w);      /* stats, table, sync, rename; frees w */
+uint64_t shard_finish(struct shard_writer *w);  /* stats, table, sync, rename; frees w; its compressed bytes */
 uint64_t shard_rows(const struct shard_writer *w);      /* written so far */
 uint64_t shard_bytes(const struct shard_writer *w);     /* compressed, so far */
 /* For states: the writer's position, synced to disk, appended to *st (frame

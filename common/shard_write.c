@@ -228,7 +228,7 @@ static void append_stats(struct shard_writer *w)
 	meta_free(&m);
 }
 
-void shard_finish(struct shard_writer *w)
+uint64_t shard_finish(struct shard_writer *w)
 {
 	struct buf frame = { 0 };
 
@@ -238,9 +238,12 @@ void shard_finish(struct shard_writer *w)
 	append_stats(w);
 	table_frame(&frame, &w->table);
 	out_write(w->out, frame.p, frame.n);
+	const uint64_t bytes = out_tell(w->out);
+
 	out_commit(w->out);
 	buf_free(&frame);
 	writer_free(w);
+	return bytes;
 }
 
 /* ---- states ---- */

@@ -293,11 +293,10 @@ uint64_t sorter_finish(struct sorter *s)
 	const char *output = s->spec->output;
 
 	gather(s);
-	const uint64_t bytes = shard_bytes(s->out);
-
 	spill_close(s->spill);
 	recipe_unstamp(output);
-	shard_finish(s->out);
+	const uint64_t bytes = shard_finish(s->out);
+
 	if (s->spec->recipe) {
 		state_drop(output);
 		recipe_stamp(s->spec->recipe, output);

@@ -13,6 +13,7 @@ stages() {
 	"$BIN/resample-pick" -q -n 64 --events 2 -o pick.zst mix/*.zst && $train --pick pick.zst -o sae.safetensors mix/*.zst
 }
 piped() { $dump -o - train.zst | "$BIN/shuffle" -q -m 64M | $train --pick pick.zst -o - - >piped.safetensors; }
+piped_small() { $dump -o - train.zst | "$BIN/shuffle" -q --bins 5 | $train --pick pick.zst -o - - >small.safetensors; }
 tensors() { # the data of a safetensors file, without its header
 	local n
 	n=$(od -An -tu8 -N8 "$1")
@@ -24,4 +25,8 @@ tensors sae.safetensors >a
 tensors piped.safetensors >b
 ok "tensors are not empty" test -s a
 same "pipe and stages: the same tensors" a b
+ok "a pipe that sets rows aside" piped_small
+same "... the same file" piped.safetensors small.safetensors
+ok "a pick from the pipe" eval '$dump -o - train.zst | "$BIN/shuffle" -q | "$BIN/resample-pick" -q -n 64 --events 2 >pick2.zst'
+same "... the same file" pick.zst pick2.zst
 done_testing

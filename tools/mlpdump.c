@@ -352,8 +352,7 @@ static uint64_t finish(struct dump *d)
 	for (size_t i = 0; i < d->shards; i++) {
 		if (!d->w[i])
 			continue;
-		bytes += shard_bytes(d->w[i]);
-		shard_finish(d->w[i]);
+		bytes += shard_finish(d->w[i]);
 	}
 	return bytes;
 }
