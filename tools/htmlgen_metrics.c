@@ -120,8 +120,8 @@ static void summarise_gpt(const char *path)
 	json_t *j = metrics_last(path);
 	const double loss = figure(j, "val_loss", path), unigram = figure(j, "unigram", path);
 
-	printf("language model   validation loss %.3f, unigram baseline %.3f (%.3f below), after %.0f iterations\n",
-	       loss, unigram, unigram - loss, figure(j, "iter", path));
+	printf("language model   validation loss %.3f, unigram baseline %.3f (%.3f %s), after %.0f iterations\n",
+	       loss, unigram, fabs(unigram - loss), loss > unigram ? "above" : "below", figure(j, "iter", path));
 	json_decref(j);
 }
 
