@@ -40,9 +40,9 @@ struct cpu_kernels {
 	void (*relu_bwd)(float *x, const float *f, float a, size_t n);
 	/* Positive values of x (n): index (from `first` on) and value; returns how many */
 	size_t (*compact)(uint32_t *index, float *value, const float *x, uint32_t first, size_t n);
-	/* y (D) = base + Σ coef[i] m[index[i]], m (…,D); base NULL: 0 */
+	/* y (width) = base + Σ coef[i] m[index[i]], rows of m ld apart; base NULL: 0; base may be y */
 	void (*gather_sum)(float *y, const float *base, const uint32_t *index, const float *coef, size_t n,
-			   const float *m, size_t D);
+			   const float *m, size_t ld, size_t width);
 	/* y (n) = <x, m[index[i]]> + a, x (D) */
 	void (*gather_dots)(float *y, const float *x, float a, const uint32_t *index, size_t n,
 			    const float *m, size_t D);

@@ -286,42 +286,46 @@ static size_t compact(uint32_t *index, float *value, const float *x, uint32_t fi
 	return found;
 }
 
-/* Vectors summed at once, in registers; rows fetched ahead: they come from beyond L2 */
-enum { GATHER = LANES == 16 ? 16 : 8, AHEAD = 4 };
+/* Rows fetched ahead: a dictionary's come from beyond L2 */
+enum { AHEAD = 4 };
 
-INLINE void prefetch_row(const float *row, size_t n)
+/* One tile of `vecs` vectors, summed in registers */
+INLINE void gather_tile(size_t vecs, float *y, const float *base, const uint32_t *index, const float *coef,
+			size_t n, const float *m, size_t ld)
 {
-	for (size_t i = 0; i < n; i += 16)
-		__builtin_prefetch(row + i, 0, 3);
+	vec s[16];
+
+	for (size_t j = 0; j < vecs; j++)
+		s[j] = base ? v_load(base + j * LANES) : v_set(0);
+	for (size_t i = 0; i < n; i++) {
+		const float *row = m + index[i] * ld, *later = m + index[i + AHEAD < n ? i + AHEAD : n - 1] * ld;
+		const vec a = v_set(coef[i]);
+
+		for (size_t j = 0; j < vecs * LANES; j += 16)
+			__builtin_prefetch(later + j, 0, 3);
+		for (size_t j = 0; j < vecs; j++)
+			s[j] = v_fma(a, v_load(row + j * LANES), s[j]);
+	}
+	for (size_t j = 0; j < vecs; j++)
+		v_store(y + j * LANES, s[j]);
 }
 
 static void gather_sum(float *y, const float *base, const uint32_t *index, const float *coef, size_t n,
-		       const float *m, size_t D)
+		       const float *m, size_t ld, size_t width)
 {
-	const size_t step = GATHER * LANES, whole = D / step * step;
+	enum { WIDE = LANES == 16 ? 16 : 8, NARROW = 4 };
+	size_t c = 0;
 
-	for (size_t c = 0; c < whole; c += step) {
-		vec s[GATHER];
-
-		for (size_t j = 0; j < GATHER; j++)
-			s[j] = base ? v_load(base + c + j * LANES) : v_set(0);
-		for (size_t i = 0; i < n; i++) {
-			const float *row = m + index[i] * D + c;
-			const vec a = v_set(coef[i]);
-
-			prefetch_row(m + index[i + AHEAD < n ? i + AHEAD : n - 1] * D + c, step);
-			for (size_t j = 0; j < GATHER; j++)
-				s[j] = v_fma(a, v_load(row + j * LANES), s[j]);
-		}
-		for (size_t j = 0; j < GATHER; j++)
-			v_store(y + c + j * LANES, s[j]);
-	}
-	for (size_t c = whole; c < D; c += LANES) {
-		const size_t k = lanes_at(c, D);
+	for (; c + WIDE * LANES <= width; c += WIDE * LANES)
+		gather_tile(WIDE, y + c, base ? base + c : NULL, index, coef, n, m + c, ld);
+	for (; c + NARROW * LANES <= width; c += NARROW * LANES)
+		gather_tile(NARROW, y + c, base ? base + c : NULL, index, coef, n, m + c, ld);
+	for (; c < width; c += LANES) {
+		const size_t k = lanes_at(c, width);
 		vec s = base ? load_k(base + c, k) : v_set(0);
 
 		for (size_t i = 0; i < n; i++)
-			s = v_fma(v_set(coef[i]), load_k(m + index[i] * D + c, k), s);
+			s = v_fma(v_set(coef[i]), load_k(m + index[i] * ld + c, k), s);
 		store_k(y + c, s, k);
 	}
 }

@@ -5,12 +5,14 @@
  * time so that it stays in L2, and keeps what is positive as (feature, value), row after row;
  * (2) decodes each row and takes the latents' gradients while the decoder's rows are still near.
  * Then (3) all entries are sorted by feature, and (4) each feature sums its rows of dxhat and x.
+ * For (4) these two stand in slabs of SLAB columns, of which NEAR rows stay in L2.
  */
 #include "cpu.h"
 
 #include <string.h>
 
-enum { ROWS = 256, CHUNK = 256, FEATURES = 16 };        /* rows and features of a block, features of a chunk */
+enum { ROWS = 256, CHUNK = 256, FEATURES = 128 };       /* rows of a block, features of a chunk and of a block */
+enum { SLAB = 64, NEAR = 2048 };                        /* columns; rows, a multiple of ROWS */
 
 /* Of the latents of a block: above, dense products are faster.  `make out/bin/tests/bench &&
  * out/bin/tests/bench 1 sae_grad` shows where the two cross. */
@@ -26,10 +28,12 @@ struct sparse {
 	struct sae_pass s;
 	size_t blocks, cap;             /* entries that a block may have */
 	struct entries e;               /* (blocks,cap), row_start (blocks,ROWS+1) */
-	float *xc, *dxhat, *dxhat_sum;  /* (N,D) x - b_dec, (N,D), (blocks,D) */
+	size_t slabs;
+	float *xc, *dxhat;              /* (slabs,N,SLAB) x - b_dec, and the gradient of xhat */
+	float *dxhat_sum;               /* (blocks,D) */
 	struct sae_sums *sums;          /* (blocks) */
 	bool *full;                     /* (blocks) */
-	uint32_t *place;                /* (blocks,F): number, then place, of a feature's entries */
+	uint32_t *place;                /* (blocks,F): number, then place, then end of a feature's entries */
 	uint32_t *start;                /* (F+1) */
 	uint32_t *row;                  /* by feature: (start[F]) */
 	float *f, *df;
@@ -133,14 +137,21 @@ static void decode_row(const struct sae_pass *s, float *xhat, const struct entri
 	const uint32_t from = e->row_start[r];
 
 	cpu_k->gather_sum(xhat, s->p.b_dec, e->feature + from, e->f + from, e->row_start[r + 1] - from,
-			  s->p.dec, s->D);
+			  s->p.dec, s->D, s->D);
 }
 
-/* xhat, dxhat, df and sums of block i */
-static void decode_block(const struct sparse *p, const struct entries *e, size_t i, size_t from, size_t n)
+/* A row (D) to its place in the slabs */
+static void spread(const struct sparse *p, float *slabs, size_t row, const float *x)
+{
+	for (size_t c = 0; c < p->s.D; c += SLAB)
+		memcpy(slabs + (c / SLAB * p->s.N + row) * SLAB, x + c, cpu_min(SLAB, p->s.D - c) * sizeof(*x));
+}
+
+/* dxhat, df and sums of block i; d (D): scratch */
+static void decode_block(const struct sparse *p, const struct entries *e, size_t i, size_t n, float *d)
 {
 	const struct sae_pass *s = &p->s;
-	const size_t D = s->D;
+	const size_t D = s->D, from = i * ROWS;
 	const float scale = 2 / ((float)s->N * (float)D);
 	float *sum = p->dxhat_sum + i * D;
 
@@ -148,13 +159,13 @@ static void decode_block(const struct sparse *p, const struct entries *e, size_t
 	p->sums[i] = (struct sae_sums){ 0 };
 	for (size_t r = 0; r < n; r++) {
 		const uint32_t at = e->row_start[r];
-		float *d = p->dxhat + (from + r) * D;
 
 		decode_row(s, d, e, r);
 		cpu_k->sub(d, d, s->x + (from + r) * D, D);
 		row_sums(s, &p->sums[i], e, r, d, from + r);
 		cpu_k->scale(d, d, scale, D);
 		cpu_k->axpy(sum, 1, d, D);
+		spread(p, p->dxhat, from + r, d);
 		cpu_k->gather_dots(e->df + at, d, s->lambda_n, e->feature + at, e->row_start[r + 1] - at,
 				   s->p.dec, D);
 	}
@@ -166,16 +177,19 @@ static void rows_block(void *arg, size_t i)
 	const struct sae_pass *s = &p->s;
 	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from), chunks = cpu_blocks(s->F, CHUNK);
 	const struct entries e = block_entries(p, i);
-	struct found w = found_at(cpu_block_scratch(found_size(chunks, p->cap)), p->cap);
+	float *xc = cpu_block_scratch(ROWS * cpu_pad(s->D) + found_size(chunks, p->cap));
+	struct found w = found_at(xc + ROWS * cpu_pad(s->D), p->cap);
 	uint32_t *count = p->place + i * s->F;
 
-	for (size_t r = from; r < from + n; r++)
-		cpu_k->sub(p->xc + r * s->D, s->x + r * s->D, s->p.b_dec, s->D);
-	p->full[i] = !find_active(s, &w, p->xc + from * s->D, n, p->cap);
+	for (size_t r = 0; r < n; r++) {
+		cpu_k->sub(xc + r * s->D, s->x + (from + r) * s->D, s->p.b_dec, s->D);
+		spread(p, p->xc, from + r, xc + r * s->D);
+	}
+	p->full[i] = !find_active(s, &w, xc, n, p->cap);
 	if (p->full[i])
 		return;
 	regroup(&e, &w, n, chunks);
-	decode_block(p, &e, i, from, n);
+	decode_block(p, &e, i, n, xc);
 	memset(count, 0, s->F * sizeof(*count));
 	for (uint32_t k = 0; k < e.row_start[n]; k++)
 		count[e.feature[k]]++;
@@ -222,23 +236,50 @@ static void sort_block(void *arg, size_t i)
 		}
 }
 
+/* Feature j's entries among the NEAR rows from `row`: their places */
+static uint32_t entries_near(const struct sparse *p, size_t j, size_t row, uint32_t *from)
+{
+	const size_t first = row / ROWS, end = cpu_min(row + NEAR, p->s.N), last = (end - 1) / ROWS;
+
+	*from = p->start[j] + (first ? p->place[(first - 1) * p->s.F + j] : 0);
+	return p->start[j] + p->place[last * p->s.F + j] - *from;
+}
+
+/* g (F,D) of features [j,to) in the columns of a slab: Σ coef · rows of the slab */
+static void sum_slab(const struct sparse *p, float *g, size_t slab, const float *coef, const float *rows,
+		     size_t j, size_t to)
+{
+	const size_t D = p->s.D, c = slab * SLAB, width = cpu_min(SLAB, D - c);
+
+	for (size_t row = 0; row < p->s.N; row += NEAR)
+		for (size_t k = j; k < to; k++) {
+			uint32_t from, n = entries_near(p, k, row, &from);
+			float *y = g + k * D + c;
+
+			if (n > 0 || row == 0)
+				cpu_k->gather_sum(y, row ? y : NULL, p->row + from, coef + from, n,
+						  rows + slab * p->s.N * SLAB, SLAB, width);
+		}
+}
+
+/* Gradients of a block of features in the columns of a slab */
 static void features_block(void *arg, size_t i)
 {
 	const struct sparse *p = arg;
 	const struct sae_pass *s = &p->s;
-	const size_t D = s->D, to = cpu_min((i + 1) * FEATURES, s->F);
+	const size_t blocks = cpu_blocks(s->F, FEATURES), slab = i / blocks;
+	const size_t j = i % blocks * FEATURES, to = cpu_min(j + FEATURES, s->F);
 
-	for (size_t j = i * FEATURES; j < to; j++) {
-		const uint32_t from = p->start[j], n = p->start[j + 1] - from;
+	sum_slab(p, s->g.dec, slab, p->f, p->dxhat, j, to);
+	sum_slab(p, s->g.enc, slab, p->df, p->xc, j, to);
+	for (size_t k = j; slab == 0 && k < to; k++) {
 		double bias = 0;
 
-		cpu_k->gather_sum(s->g.dec + j * D, NULL, p->row + from, p->f + from, n, p->dxhat, D);
-		cpu_k->gather_sum(s->g.enc + j * D, NULL, p->row + from, p->df + from, n, p->xc, D);
-		for (uint32_t k = from; k < from + n; k++)
-			bias += (double)p->df[k];
-		s->g.b_enc[j] = (float)bias;
+		for (uint32_t at = p->start[k]; at < p->start[k + 1]; at++)
+			bias += (double)p->df[at];
+		s->g.b_enc[k] = (float)bias;
 		if (s->fired)
-			s->fired[j] += n;
+			s->fired[k] += p->start[k + 1] - p->start[k];
 	}
 }
 
@@ -264,7 +305,7 @@ static void carve(struct sparse *p)
 {
 	const size_t N = p->s.N, D = p->s.D, F = p->s.F, b = p->blocks, all = b * p->cap;
 	const size_t sums = b * sizeof(struct sae_sums) / sizeof(float);
-	float *at = cpu_op_scratch(6 * cpu_pad(all) + 2 * cpu_pad(N * D) + cpu_pad(b * (ROWS + 1)) +
+	float *at = cpu_op_scratch(6 * cpu_pad(all) + 2 * p->slabs * N * SLAB + cpu_pad(b * (ROWS + 1)) +
 				   cpu_pad(b * D) + cpu_pad(sums) + cpu_pad(b * F) + cpu_pad(F + 1) + cpu_pad(b));
 
 	p->sums = (struct sae_sums *)(void *)take(&at, sums);
@@ -272,8 +313,8 @@ static void carve(struct sparse *p)
 	p->row = take_ints(&at, all);
 	p->f = take(&at, all);
 	p->df = take(&at, all);
-	p->xc = take(&at, N * D);
-	p->dxhat = take(&at, N * D);
+	p->xc = take(&at, p->slabs * N * SLAB);
+	p->dxhat = take(&at, p->slabs * N * SLAB);
 	p->dxhat_sum = take(&at, b * D);
 	p->place = take_ints(&at, b * F);
 	p->start = take_ints(&at, F + 1);
@@ -287,7 +328,8 @@ static size_t most_entries(size_t F)
 
 bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s)
 {
-	struct sparse p = { .s = *s, .blocks = cpu_blocks(s->N, ROWS), .cap = most_entries(s->F) };
+	struct sparse p = { .s = *s, .blocks = cpu_blocks(s->N, ROWS), .cap = most_entries(s->F),
+		.slabs = cpu_blocks(s->D, SLAB) };
 
 	carve(&p);
 	pool_for(p.blocks, rows_block, &p);
@@ -296,7 +338,7 @@ bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s)
 			return false;
 	place_entries(&p);
 	pool_for(p.blocks, sort_block, &p);
-	pool_for(cpu_blocks(s->F, FEATURES), features_block, &p);
+	pool_for(p.slabs * cpu_blocks(s->F, FEATURES), features_block, &p);
 	cpu_sae_grad_bias(s, p.dxhat_sum, p.blocks);
 	*sums = cpu_sae_add_up(p.sums, p.blocks);
 	return true;
@@ -345,7 +387,7 @@ bool cpu_sae_decode_sparse(float *xhat, const struct sae_pass *s, const float *f
 		total += k;
 		if (total > most)
 			return false;
-		cpu_k->gather_sum(xhat + r * s->D, s->p.b_dec, feature, value, k, s->p.dec, s->D);
+		cpu_k->gather_sum(xhat + r * s->D, s->p.b_dec, feature, value, k, s->p.dec, s->D, s->D);
 	}
 	return true;
 }
