@@ -14,9 +14,10 @@
 enum { ROWS = 256, CHUNK = 256, FEATURES = 128 };       /* rows of a block, features of a chunk and of a block */
 enum { SLAB = 64, NEAR = 2048 };                        /* columns; rows, a multiple of ROWS */
 
-/* Of the latents of a block: above, dense products are faster.  `make out/bin/tests/bench &&
- * out/bin/tests/bench 1 sae_grad` shows where the two cross. */
-static const double dense_from = 0.125;
+/* Of the latents of a block: above, dense products are faster.  Measured with AVX-512, batch 2048:
+ * `make out/bin/tests/bench && out/bin/tests/bench 1 sae_grad` (two rows lie on either side).  AVX2 and
+ * plain vectors cross at 0.45 (third argument avx2, DNNL_MAX_CPU_ISA=AVX2), but entries take memory. */
+static const double dense_from = 0.25;
 
 struct entries {                /* of a block, row after row */
 	uint32_t *feature;

@@ -1,5 +1,5 @@
 /*
- * bench [threads [name]] -- time of each op of the cpu backend at the sizes of
+ * bench [threads [name [isa]]] -- time of each op of the cpu backend at the sizes of
  * the demo and of the published run, its rate, and its share of the
  * multiply-add limit measured in the same run; ref's rate beside it, on less.
  * Rates are per second of processor time, since others may share the machine.
@@ -208,10 +208,8 @@ static void sae_prepare(struct work *w)
 	w->a[8] = values(w->N * w->D, 1, 0), w->a[9] = values(w->N * w->D, 0, 0);
 	w->idx = tokens(w->F, 1);
 	const struct sae_params p = sae_at(w, 0);
-	struct backend cpu;
 
-	backend_cpu(&cpu);
-	cpu.sae_forward(&s, NULL, NULL, NULL, NULL, w->a[8], &p, w->N, w->D, w->F);
+	w->be->sae_forward(&s, NULL, NULL, NULL, NULL, w->a[8], &p, w->N, w->D, w->F);
 	w->l0 = s.l0 / (double)w->N;
 }
 
@@ -268,6 +266,8 @@ static const struct {
 	{ WORK(sumsq, adamw_prepare, values_done), false, { .N = 50304 * 128 }, 65536 },
 	{ WORK(sae_forward, sae_prepare, sae_forward_flops), true, { .N = 2048, .D = 512, .F = 4096, .at = -2.3 }, 8 },
 	{ WORK(sae_grad, sae_prepare, sae_grad_flops), true, { .N = 2048, .D = 512, .F = 4096, .at = 0 }, 8 },
+	{ WORK(sae_grad, sae_prepare, sae_grad_flops), true, { .N = 2048, .D = 512, .F = 4096, .at = -0.6 }, 8 },
+	{ WORK(sae_grad, sae_prepare, sae_grad_flops), true, { .N = 2048, .D = 512, .F = 4096, .at = -0.75 }, 8 },
 	{ WORK(sae_grad, sae_prepare, sae_grad_flops), true, { .N = 2048, .D = 512, .F = 4096, .at = -2 }, 8 },
 	{ WORK(sae_grad, sae_prepare, sae_grad_flops), true, { .N = 2048, .D = 512, .F = 4096, .at = -2.7 }, 8 },
 	{ WORK(sae_grad, sae_prepare, sae_grad_flops), true, { .N = 8192, .D = 512, .F = 4096, .at = -2 }, 8 },
@@ -377,6 +377,8 @@ int main(int argc, char **argv)
 	pool_start(threads);
 	backend_cpu(&cpu);
 	backend_ref(&ref);
+	if (argc > 3 && !cpu_use_isa(argv[3]))
+		die("no %s on this machine", argv[3]);
 	const double peak = limit();
 
 	printf("%s, %zu threads: limit %.1f GFLOP/s\n", cpu_k->name, threads, peak / 1e9);
