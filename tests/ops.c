@@ -336,6 +336,7 @@ static const struct shape dictionaries[] = {
 	{ .N = 257, .D = 32, .F = 130, .at = -1 }, { .N = 70, .D = 33, .F = 67, .at = -1e3 },
 	{ .N = 70, .D = 33, .F = 67, .at = 1e2 }, { .N = 300, .D = 48, .F = 700, .at = -4 },
 	{ .N = 130, .D = 100, .F = 1025, .at = -6 }, { .N = 513, .D = 16, .F = 64, .at = 0 },
+	{ .N = 4100, .D = 70, .F = 20, .at = -4 }, { .N = 2049, .D = 129, .F = 9, .at = -5 },
 };
 
 #define CASES(shapes, op) { #op, op, shapes, ARRAY_LEN(shapes) }
