@@ -16,6 +16,13 @@ struct adamw {                  /* constants of a step */
 	float gscale, beta1, keep1, beta2, keep2, step, inv_root, eps, decay;   /* keep: 1 - beta; decay: 1 - lr wd */
 };
 
+/* What will be needed soon: kernels that are given one fetch it into L2, a few lines at a time. */
+struct cpu_fetch {
+	const char *at, *end;   /* equal: nothing */
+};
+
+enum { CPU_PANEL_MAX = 32 };
+
 struct cpu_kernels {
 	const char *name;
 	void (*gelu_fwd)(float *y, const float *x, size_t n);
@@ -30,11 +37,7 @@ struct cpu_kernels {
 	void (*axpy)(float *y, float a, const float *x, size_t n);      /* y += a x */
 	void (*scale)(float *y, const float *x, float a, size_t n);     /* y = a x (y may be x) */
 	void (*sub)(float *y, const float *a, const float *b, size_t n);        /* y = a - b */
-	float (*highest)(const float *x, size_t n);
-	/* x = exp(a x - b); returns the sum */
-	float (*exp_sum)(float *x, float a, float b, size_t n);
-	/* ds = p (ds - delta) a */
-	void (*softmax_bwd)(float *ds, const float *p, float delta, float a, size_t n);
+	void (*mul)(float *y, const float *x, float a, size_t n);       /* y = a x y */
 	void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const struct adamw *k);
 	/* x (n) = f > 0 ? x + a : 0 */
 	void (*relu_bwd)(float *x, const float *f, float a, size_t n);
@@ -48,19 +51,21 @@ struct cpu_kernels {
 			    const float *m, size_t D);
 	/* <ln_f(r), w> - <ln_f(r - f d), w> for rows of C */
 	float (*ablate)(const float *r, const float *d, float f, const float *ln_w, const float *w, size_t C);
-	/* The head, for one panel of tokens: lanes of `panel` tokens side by side.  w (cols,C) is a chunk of the
-	 * vocabulary, xt (C,panel) the tokens' x.  The last arguments: what to fetch meanwhile, in cache lines. */
-	size_t panel;
-	/* e (cols,panel) = 2^(w xt - reference (panel)), sum (panel) its column sums */
-	void (*head_exp)(float *e, float *sum, const float *xt, const float *reference, const float *w,
-			 size_t cols, size_t C, const float *next, size_t lines);
-	/* part (C,panel) += wᵀ e */
-	void (*head_dx)(float *part, const float *e, const float *w, size_t cols, size_t C);
-	/* dw (cols,C) += Σ over panels of e xs: panels of e are e_panel apart; xs is packed by panels of
-	 * columns, xs_panel apart, each (panels·panel,panel), zeros where there is no column or token */
-	void (*head_dw)(float *dw, const float *e, size_t e_panel, const float *xs, size_t xs_panel, size_t panels,
-			size_t cols, size_t C, const float *next_e, size_t e_lines, const float *next_dw,
-			size_t dw_lines);
+	/* Products with one panel: `panel` values (tokens, queries) side by side in each row.  w: rows ld apart.
+	 * e (rows,panel) = w (rows,depth) xt (depth,panel) - reference (panel) */
+	size_t panel;                   /* at most CPU_PANEL_MAX; divides CPU_PANEL_MAX */
+	void (*panel_product)(float *e, const float *xt, const float *reference, const float *w, size_t ld,
+			      size_t rows, size_t depth, struct cpu_fetch *f);
+	/* e (rows,panel) = 2^e; sum (panel) += the column sums */
+	void (*panel_exp)(float *e, float *sum, size_t rows);
+	/* column i of e (rows,panel) below row i = with */
+	void (*panel_causal)(float *e, size_t rows, float with);
+	/* part (cols,panel) += wᵀ e; w (depth,cols), e (depth,panel) */
+	void (*panel_sum)(float *part, const float *e, const float *w, size_t ld, size_t depth, size_t cols);
+	/* dw (rows,cols) += Σ over panels of e xs: panels of e (rows,panel) are e_panel apart; xs is packed by
+	 * panels of columns, xs_panel apart, each (panels·panel,panel), zeros where there is no column or token */
+	void (*panel_outer)(float *dw, size_t ld, const float *e, size_t e_panel, const float *xs, size_t xs_panel,
+			    size_t panels, size_t rows, size_t cols, struct cpu_fetch *f, struct cpu_fetch *g);
 	/* The processor's limit, for measurements: n rounds of independent multiply-adds; returns the
 	 * floating-point operations done. */
 	double (*probe)(size_t n);

@@ -1,71 +1,146 @@
 /*
- * cpu_attention: one head of one context is a block.  It goes over tiles of
- * QUERIES rows; a tile's scores against all earlier keys are a strip of
- * scratch memory, so that (T,T) is never held.
+ * cpu_attention: one head of one context is a block, gone through by panels of queries, which are
+ * lanes.  Scores of a panel against all keys up to it, E = exp(score - own), are a strip of scratch
+ * memory, so that (T,T) is never held; own is the query's score of its own key, so the sum over keys
+ * is >= 1 and no pass for the maximum is needed.  Should another score exceed it by so much that
+ * the sum overflows, the panel is done again relative to the maximum.
+ *
+ * Backward: p = exp(score - lse), dp = <dy, v> - <dy, y>, ds = scale p dp; dq = ds k, dk += ds q,
+ * dv += p dy, the last two for QUERIES queries at a time.
  */
 #include "cpu.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { QUERIES = 64 };
+enum { QUERIES = 64 };          /* a multiple of CPU_PANEL_MAX */
+static const float log2e = 1.44269504f, overflow = 1e30f;
 
 struct attention {
-	float *y, *dqkv;
-	float *lse_out;
-	const float *qkv, *dy, *cy, *lse;
+	float *y, *dqkv, *lse_out;
+	const float *qkv, *dy, *y_in, *lse;
 	size_t T, C, NH, size;
 	float scale;
 };
 
-/* Where head i's rows start: of qkv (ld 3C) and of y (ld C). */
-static size_t qkv_at(const struct attention *a, size_t i, size_t t)
+/* One head: rows of q, k, v (ld 3C) and of y, dy (ld C), and of the gradients. */
+struct head {
+	const struct attention *a;
+	const float *q, *k, *v, *y_in, *dy, *lse;
+	float *y, *dq, *dk, *dv, *lse_out;
+};
+
+static struct head head_at(const struct attention *a, size_t i)
 {
-	return (i / a->NH * a->T + t) * 3 * a->C + i % a->NH * a->size;
-}
+	const size_t row = i / a->NH * a->T, at = row * 3 * a->C + i % a->NH * a->size;
+	const size_t y_at = row * a->C + i % a->NH * a->size;
+	struct head h = { .a = a, .q = a->qkv + at, .k = a->qkv + at + a->C, .v = a->qkv + at + 2 * a->C };
 
-static size_t y_at(const struct attention *a, size_t i, size_t t)
-{
-	return (i / a->NH * a->T + t) * a->C + i % a->NH * a->size;
-}
-
-/* s (n,keys) = rows a (n,size) · rows b (keys,size) */
-static void scores(float *s, size_t ld, const float *a, size_t a_ld, const float *b, size_t b_ld,
-		   size_t n, size_t keys, size_t size)
-{
-	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = keys, .K = size, .c = s, .ldc = ld,
-		.a = { a, a_ld, 1 }, .b = { b, 1, b_ld } });
-}
-
-static void fwd_tile(const struct attention *a, size_t i, size_t t, float *s)
-{
-	const size_t n = cpu_min(QUERIES, a->T - t), keys = t + n, ld = cpu_pad(a->T), C3 = 3 * a->C;
-	const float *q = a->qkv + qkv_at(a, i, t), *k = a->qkv + qkv_at(a, i, 0) + a->C, *v = k + a->C;
-	float *y = a->y + y_at(a, i, t), sum[QUERIES];
-
-	scores(s, ld, q, C3, k, C3, n, keys, a->size);
-	for (size_t r = 0; r < n; r++) {
-		float *row = s + r * ld;
-		const size_t seen = t + r + 1;
-		const float max = cpu_k->highest(row, seen) * a->scale;
-
-		sum[r] = cpu_k->exp_sum(row, a->scale, max, seen);
-		memset(row + seen, 0, (keys - seen) * sizeof(*row));
-		a->lse_out[i * a->T + t + r] = max + logf(sum[r]);
+	if (a->dqkv) {
+		h.dq = a->dqkv + at;
+		h.dk = h.dq + a->C;
+		h.dv = h.dk + a->C;
+		h.y_in = a->y_in + y_at;
+		h.dy = a->dy + y_at;
+		h.lse = a->lse + i * a->T;
+	} else {
+		h.y = a->y + y_at;
+		h.lse_out = a->lse_out + i * a->T;
 	}
-	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = a->size, .K = keys, .c = y, .ldc = a->C,
-		.a = { s, ld, 1 }, .b = { v, C3, 1 } });
-	for (size_t r = 0; r < n; r++)
-		cpu_k->scale(y + r * a->C, y + r * a->C, 1 / sum[r], a->size);
+	return h;
+}
+
+/* ---- panels ---- */
+
+/* xt (size,panel) = factor · n rows of x (ld apart), transposed; zeros where there is no row */
+static void transpose(float *xt, const float *x, size_t ld, size_t n, size_t size, float factor)
+{
+	const size_t P = cpu_k->panel;
+
+	for (size_t d = 0; d < size; d++) {
+		for (size_t i = 0; i < n; i++)
+			xt[d * P + i] = factor * x[i * ld + d];
+		for (size_t i = n; i < P; i++)
+			xt[d * P + i] = 0;
+	}
+}
+
+/* n rows of y (ld apart) = factor (n) · xt (size,panel), transposed */
+static void transpose_back(float *y, size_t ld, const float *xt, const float *factor, size_t n, size_t size)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t d = 0; d < size; d++)
+			y[i * ld + d] = factor[i] * xt[d * cpu_k->panel + i];
+}
+
+/* e (keys,panel) = 2^(score - reference) of the queries from t; later keys as good as 0; sum (panel) */
+static void probabilities(const struct head *h, float *e, float *sum, const float *xt, const float *reference,
+			  size_t t, size_t n)
+{
+	const size_t P = cpu_k->panel, ld = 3 * h->a->C;
+	float *diagonal = e + t * P;
+	struct cpu_fetch none = { 0 };
+
+	memset(sum, 0, P * sizeof(*sum));
+	cpu_k->panel_product(e, xt, reference, h->k, ld, t + n, h->a->size, &none);
+	cpu_k->panel_causal(diagonal, n, -1e4f);        /* 2^-1e4 is 0, or as good as */
+	cpu_k->panel_exp(e, sum, t + n);
+}
+
+/* ---- forward ---- */
+
+/* reference (panel) = the highest score of each query; e: scratch */
+static void highest(const struct head *h, float *e, float *reference, const float *xt, size_t t, size_t n)
+{
+	const size_t P = cpu_k->panel;
+	struct cpu_fetch none = { 0 };
+
+	memset(reference, 0, P * sizeof(*reference));
+	cpu_k->panel_product(e, xt, reference, h->k, 3 * h->a->C, t + n, h->a->size, &none);
+	cpu_k->panel_causal(e + t * P, n, -INFINITY);
+	for (size_t i = 0; i < n; i++) {
+		reference[i] = -INFINITY;
+		for (size_t j = 0; j < t + n; j++)
+			reference[i] = fmaxf(reference[i], e[j * P + i]);
+	}
+}
+
+static void fwd_panel(const struct head *h, size_t t, float *xt, float *part, float *e)
+{
+	const struct attention *a = h->a;
+	const size_t P = cpu_k->panel, n = cpu_min(P, a->T - t), ld = 3 * a->C, size = a->size;
+	const float *q = h->q + t * ld, *k = h->k + t * ld;
+	float sum[CPU_PANEL_MAX], reference[CPU_PANEL_MAX] = { 0 };
+	bool safe = true;
+
+	transpose(xt, q, ld, n, size, a->scale * log2e);
+	for (size_t i = 0; i < n; i++)
+		reference[i] = cpu_k->dot(q + i * ld, k + i * ld, size) * a->scale * log2e;
+	probabilities(h, e, sum, xt, reference, t, n);
+	for (size_t i = 0; i < n; i++)
+		safe = safe && sum[i] < overflow;
+	if (!safe) {
+		highest(h, e, reference, xt, t, n);
+		probabilities(h, e, sum, xt, reference, t, n);
+	}
+	memset(part, 0, size * P * sizeof(*part));
+	cpu_k->panel_sum(part, e, h->v, ld, t + n, size);
+	for (size_t i = 0; i < n; i++) {
+		h->lse_out[t + i] = reference[i] / log2e + logf(sum[i]);
+		sum[i] = 1 / sum[i];
+	}
+	transpose_back(h->y + t * a->C, a->C, part, sum, n, size);
 }
 
 static void fwd_head(void *arg, size_t i)
 {
 	const struct attention *a = arg;
-	float *s = cpu_block_scratch(QUERIES * cpu_pad(a->T));
+	const struct head h = head_at(a, i);
+	const size_t P = cpu_k->panel;
+	float *xt = cpu_block_scratch((2 * a->size + a->T) * P), *part = xt + a->size * P, *e = part + a->size * P;
 
-	for (size_t t = 0; t < a->T; t += QUERIES)
-		fwd_tile(a, i, t, s);
+	for (size_t t = 0; t < a->T; t += P)
+		fwd_panel(&h, t, xt, part, e);
 }
 
 static struct attention attention_of(const float *qkv, size_t T, size_t C, size_t NH)
@@ -83,55 +158,83 @@ static void cpu_attention_fwd(float *y, float *lse, const float *qkv, size_t B, 
 	pool_for(B * NH, fwd_head, &a);
 }
 
-/* p and ds (n,keys): probabilities and the gradient of the scaled products q k */
-static void bwd_scores(const struct attention *a, size_t i, size_t t, float *p, float *ds)
+/* ---- backward ---- */
+
+struct scratch {                /* of a block */
+	float *xt, *part;               /* (size,panel) */
+	float *rows;                    /* (column panels,QUERIES,panel) rows of q or of dy */
+	float *p, *ds;                  /* (QUERIES/panel,keys,panel), keys <= T */
+};
+
+/* p and ds of the panel at t, of keys keys, and dq */
+static void bwd_panel(const struct head *h, size_t t, size_t keys, const struct scratch *s, float *p, float *ds)
 {
-	const size_t n = cpu_min(QUERIES, a->T - t), keys = t + n, ld = cpu_pad(a->T), C3 = 3 * a->C;
-	const float *q = a->qkv + qkv_at(a, i, t), *k = a->qkv + qkv_at(a, i, 0) + a->C, *v = k + a->C;
-	const float *dy = a->dy + y_at(a, i, t), *y = a->cy + y_at(a, i, t);
+	const struct attention *a = h->a;
+	const size_t P = cpu_k->panel, n = cpu_min(P, a->T - t), ld = 3 * a->C, size = a->size;
+	float sum[CPU_PANEL_MAX], reference[CPU_PANEL_MAX] = { 0 }, one[CPU_PANEL_MAX];
+	struct cpu_fetch none = { 0 };
 
-	scores(p, ld, q, C3, k, C3, n, keys, a->size);
-	scores(ds, ld, dy, a->C, v, C3, n, keys, a->size);
-	for (size_t r = 0; r < n; r++) {
-		const size_t seen = t + r + 1, rest = keys - seen;
-		const float delta = cpu_k->dot(dy + r * a->C, y + r * a->C, a->size);
+	for (size_t i = 0; i < n; i++)
+		reference[i] = h->lse[t + i] * log2e;
+	transpose(s->xt, h->q + t * ld, ld, n, size, a->scale * log2e);
+	probabilities(h, p, sum, s->xt, reference, t, n);
+	for (size_t i = 0; i < n; i++) {
+		const float *dy = h->dy + (t + i) * a->C;
 
-		cpu_k->exp_sum(p + r * ld, a->scale, a->lse[i * a->T + t + r], seen);
-		cpu_k->softmax_bwd(ds + r * ld, p + r * ld, delta, a->scale, seen);
-		memset(p + r * ld + seen, 0, rest * sizeof(*p));
-		memset(ds + r * ld + seen, 0, rest * sizeof(*ds));
+		reference[i] = cpu_k->dot(dy, h->y_in + (t + i) * a->C, size);
+		one[i] = 1;
 	}
+	transpose(s->xt, h->dy + t * a->C, a->C, n, size, 1);
+	cpu_k->panel_product(ds, s->xt, reference, h->v, ld, t + n, size, &none);
+	cpu_k->mul(ds, p, a->scale, (t + n) * P);
+	memset(p + (t + n) * P, 0, (keys - t - n) * P * sizeof(*p));
+	memset(ds + (t + n) * P, 0, (keys - t - n) * P * sizeof(*ds));
+	memset(s->part, 0, size * P * sizeof(*s->part));
+	cpu_k->panel_sum(s->part, ds, h->k, ld, t + n, size);
+	transpose_back(h->dq + t * ld, ld, s->part, one, n, size);
 }
 
-static void bwd_tile(const struct attention *a, size_t i, size_t t, float *p, float *ds)
+/* dw (keys,size) += eᵀ · n rows of x, ld apart; dw's are 3C apart */
+static void outer(const struct head *h, float *dw, const float *e, const float *x, size_t ld, size_t n,
+		  size_t keys, const struct scratch *s)
 {
-	const size_t n = cpu_min(QUERIES, a->T - t), keys = t + n, ld = cpu_pad(a->T), C3 = 3 * a->C;
-	const float *q = a->qkv + qkv_at(a, i, t), *k = a->qkv + qkv_at(a, i, 0) + a->C;
-	float *dq = a->dqkv + qkv_at(a, i, t), *dk = a->dqkv + qkv_at(a, i, 0) + a->C, *dv = dk + a->C;
+	const size_t P = cpu_k->panel, size = h->a->size, panels = cpu_blocks(n, P);
+	struct cpu_fetch none = { 0 };
 
-	bwd_scores(a, i, t, p, ds);
-	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = a->size, .K = keys, .c = dq, .ldc = C3,
-		.a = { ds, ld, 1 }, .b = { k, C3, 1 } });
-	dnn_gemm(&(struct dnn_gemm){ .M = keys, .N = a->size, .K = n, .c = dk, .ldc = C3,
-		.a = { ds, 1, ld }, .b = { q, C3, 1 }, .accumulate = true });
-	dnn_gemm(&(struct dnn_gemm){ .M = keys, .N = a->size, .K = n, .c = dv, .ldc = C3,
-		.a = { p, 1, ld }, .b = { a->dy + y_at(a, i, t), a->C, 1 }, .accumulate = true });
+	for (size_t d = 0; d < size; d += P)
+		for (size_t i = 0; i < panels * P; i++) {
+			const size_t width = i < n ? cpu_min(P, size - d) : 0;
+			float *to = s->rows + (d / P * QUERIES + i) * P;
+
+			memcpy(to, x + i * ld + d, width * sizeof(*to));
+			memset(to + width, 0, (P - width) * sizeof(*to));
+		}
+	cpu_k->panel_outer(dw, 3 * h->a->C, e, keys * P, s->rows, QUERIES * P, panels, keys, size, &none, &none);
 }
 
 static void bwd_head(void *arg, size_t i)
 {
 	const struct attention *a = arg;
-	const size_t strip = QUERIES * cpu_pad(a->T);
-	float *s = cpu_block_scratch(2 * strip);
+	const struct head h = head_at(a, i);
+	const size_t P = cpu_k->panel, ld = 3 * a->C, rows = cpu_blocks(a->size, P) * QUERIES * P;
+	struct scratch s = { .xt = cpu_block_scratch(2 * a->size * P + rows + 2 * QUERIES * a->T) };
 
+	s.part = s.xt + a->size * P;
+	s.rows = s.part + a->size * P;
+	s.p = s.rows + rows;
+	s.ds = s.p + QUERIES * a->T;
 	for (size_t t = 0; t < a->T; t++) {
-		float *dk = a->dqkv + qkv_at(a, i, t) + a->C;
-
-		memset(dk, 0, a->size * sizeof(*dk));
-		memset(dk + a->C, 0, a->size * sizeof(*dk));
+		memset(h.dk + t * ld, 0, a->size * sizeof(*h.dk));
+		memset(h.dv + t * ld, 0, a->size * sizeof(*h.dv));
 	}
-	for (size_t t = 0; t < a->T; t += QUERIES)
-		bwd_tile(a, i, t, s, s + strip);
+	for (size_t t = 0; t < a->T; t += QUERIES) {
+		const size_t n = cpu_min(QUERIES, a->T - t), keys = t + n;
+
+		for (size_t j = 0; j < n; j += P)
+			bwd_panel(&h, t + j, keys, &s, s.p + j * keys, s.ds + j * keys);
+		outer(&h, h.dk, s.ds, h.q + t * ld, ld, n, keys, &s);
+		outer(&h, h.dv, s.p, h.dy + t * a->C, a->C, n, keys, &s);
+	}
 }
 
 static void cpu_attention_bwd(float *dqkv, const float *dy, const float *y, const float *lse,
@@ -141,7 +244,7 @@ static void cpu_attention_bwd(float *dqkv, const float *dy, const float *y, cons
 
 	a.dqkv = dqkv;
 	a.dy = dy;
-	a.cy = y;
+	a.y_in = y;
 	a.lse = lse;
 	pool_for(B * NH, bwd_head, &a);
 }

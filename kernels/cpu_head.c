@@ -49,19 +49,27 @@ static float *chunk_of(const struct head *h, size_t v)
 
 /* ---- pass 1 ---- */
 
+static struct cpu_fetch fetch(const float *p, size_t floats)
+{
+	return (struct cpu_fetch){ (const char *)p, (const char *)(p + floats) };
+}
+
 static void forward_chunk(const struct head *h, float *part, double *sum, size_t v, size_t cols, size_t next)
 {
 	const size_t P = cpu_k->panel, C = h->C;
-	const float *w = h->w + v * C, *ahead = w + cols * C;
-	const size_t lines = next * C / 16 / h->panels;
-	float *e = chunk_of(h, v), s[64];
+	const float *w = h->w + v * C;
+	struct cpu_fetch f = fetch(w + cols * C, next * C);
+	float *e = chunk_of(h, v);
 
 	for (size_t p = 0; p < h->panels; p++, e += COLS * P) {
-		cpu_k->head_exp(e, s, h->xt + p * C * P, h->reference + p * P, w, cols, C, ahead + p * lines * 16, lines);
+		float s[CPU_PANEL_MAX] = { 0 };
+
+		cpu_k->panel_product(e, h->xt + p * C * P, h->reference + p * P, w, C, cols, C, &f);
+		cpu_k->panel_exp(e, s, cols);
 		for (size_t i = 0; i < P; i++)
 			sum[p * P + i] += (double)s[i];
 		if (h->e)
-			cpu_k->head_dx(part + p * C * P, e, w, cols, C);
+			cpu_k->panel_sum(part + p * C * P, e, w, C, cols, C);
 	}
 }
 
@@ -198,9 +206,10 @@ static void weights_group(void *arg, size_t g)
 		const size_t cols = cpu_min(COLS, to - v), next = cpu_min(COLS, to - v - cols);
 		const float *e = chunk_of(h, v);
 
-		cpu_k->head_dw(h->dw + v * C, e, COLS * P, h->xs, ROWS * P, h->panels, cols, C,
-			       e + chunk_floats(h), next ? chunk_floats(h) / 16 : 0,
-			       h->dw + (v + cols) * C, next * C / 16);
+		struct cpu_fetch fe = fetch(e + chunk_floats(h), next ? chunk_floats(h) : 0);
+		struct cpu_fetch fw = fetch(h->dw + (v + cols) * C, next * C);
+
+		cpu_k->panel_outer(h->dw + v * C, C, e, COLS * P, h->xs, ROWS * P, h->panels, cols, C, &fe, &fw);
 	}
 	for (size_t r = 0; r < h->n; r++) {
 		const size_t target = (size_t)h->targets[h->row[r]];

@@ -196,50 +196,12 @@ static void sub(float *y, const float *a, const float *b, size_t n)
 	}
 }
 
-static float highest(const float *x, size_t n)
-{
-	const size_t whole = n / LANES * LANES;
-	vec m = v_set(-INFINITY);
-	float tail = -INFINITY;
-
-	for (size_t i = 0; i < whole; i += LANES)
-		m = v_max(m, v_load(x + i));
-	for (size_t i = whole; i < n; i++)
-		tail = x[i] > tail ? x[i] : tail;
-	const float h = v_highest(m);
-
-	return h > tail ? h : tail;
-}
-
-static float exp_sum(float *x, float a, float b, size_t n)
-{
-	const vec va = v_set(a), vb = v_set(-b);
-	const size_t whole = n / LANES * LANES;
-	vec s = v_set(0);
-	float tail = 0;
-
-	for (size_t i = 0; i < whole; i += LANES) {
-		const vec e = v_exp(v_fma(va, v_load(x + i), vb));
-
-		v_store(x + i, e);
-		s += e;
-	}
-	if (whole < n) {
-		float e[LANES];
-
-		v_store(e, v_exp(v_fma(va, v_load_n(x + whole, n - whole), vb)));
-		for (size_t i = whole; i < n; i++)
-			tail += x[i] = e[i - whole];
-	}
-	return v_sum(s) + tail;
-}
-
-static void softmax_bwd(float *ds, const float *p, float delta, float a, size_t n)
+static void mul(float *y, const float *x, float a, size_t n)
 {
 	for (size_t i = 0; i < n; i += LANES) {
 		const size_t k = lanes_at(i, n);
 
-		store_k(ds + i, load_k(p + i, k) * (load_k(ds + i, k) - v_set(delta)) * v_set(a), k);
+		store_k(y + i, v_set(a) * load_k(x + i, k) * load_k(y + i, k), k);
 	}
 }
 
@@ -413,14 +375,15 @@ static double probe(size_t n)
 	return 2.0 * 10 * LANES * (double)n;
 }
 
-#include "cpu_kernels_head.h"
+#include "cpu_kernels_panel.h"
 
 const struct cpu_kernels CPU_KERNELS = {
 	.name = CPU_KERNELS_NAME,
 	.gelu_fwd = gelu_fwd, .gelu_bwd = gelu_bwd,
 	.layernorm_fwd = layernorm_fwd, .layernorm_bwd = layernorm_bwd,
-	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, .highest = highest,
-	.exp_sum = exp_sum, .softmax_bwd = softmax_bwd, .adamw = adamw, .relu_bwd = relu_bwd,
+	.dot = dot, .axpy = axpy, .scale = scale, .sub = sub, 
+	.mul = mul, .adamw = adamw, .relu_bwd = relu_bwd,
 	.compact = compact, .gather_sum = gather_sum, .gather_dots = gather_dots, .ablate = ablate, .probe = probe,
-	.panel = PANEL, .head_exp = head_exp, .head_dx = head_dx, .head_dw = head_dw,
+	.panel = PANEL, .panel_product = panel_product, .panel_exp = panel_exp, .panel_causal = panel_causal,
+	.panel_sum = panel_sum, .panel_outer = panel_outer,
 };

@@ -55,7 +55,6 @@ INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST
 /* a 2^n, n integral */
 INLINE vec v_ldexp(vec a, vec n) { return _mm512_scalef_ps(a, n); }
 INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
-INLINE float v_highest(vec a) { return _mm512_reduce_max_ps(a); }
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
@@ -106,13 +105,6 @@ INLINE float v_sum(vec a)
 	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
-INLINE float v_highest(vec a)
-{
-	__m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-
-	s = _mm_max_ps(s, _mm_movehl_ps(s, s));
-	return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
-}
 
 #else
 
@@ -151,7 +143,6 @@ INLINE vec v_ldexp(vec a, vec n)
 	return (vec)((vec_int)a + (__builtin_convertvector(n, vec_int) << 23));
 }
 INLINE float v_sum(vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
-INLINE float v_highest(vec a) { return fmaxf(fmaxf(a[0], a[2]), fmaxf(a[1], a[3])); }
 
 #endif
 
