@@ -176,6 +176,10 @@ is "so does the keyboard" "true #f=0" '[!$("tip").hidden && document.querySelect
 step do 'document.activeElement.blur()'
 
 # ---- moving about ----
+is "nothing of a chart lies outside of it" "" '(async () => { for (let f = 0; f < 40; f++) { history.replaceState(null, "", "#f=" + f); await showFeature(f);
+	for (const s of document.querySelectorAll(".chart")) { const b = s.getBoundingClientRect(); for (const n of s.querySelectorAll("line, rect, text")) { const c = n.getBoundingClientRect();
+		if (c.top < b.top - 2 || c.bottom > b.bottom + 4 || c.left < b.left - 4 || c.right > b.right + 8) return f + " " + n.outerHTML; } } } return ""; })()'
+step goto f=0
 step key ArrowRight
 is "→" "#f=1" "$at"
 step key ArrowLeft key ArrowLeft

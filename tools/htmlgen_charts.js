@@ -57,11 +57,11 @@ const wideWidth = () => Math.min(1100, Math.max(400, $("main").clientWidth - 30)
  */
 function bars(edges, counts, o) {
 	const box = { W: o.W, H: o.H, left: 44, right: 10, top: o.lines ? 24 : 10, bottom: 36 };
-	const base = box.H - box.bottom, most = Math.max(1, ...counts), n = counts.length;
+	const base = box.H - box.bottom, most = Math.max(2, ...counts), n = counts.length;
 	const x = v => box.left + (v - edges[0]) / (edges[n] - edges[0]) * (box.W - box.left - box.right);
 	const up = o.log ? c => (Math.log10(c) + 0.3) / (Math.log10(most) + 0.4) : c => c / most / 1.05;
 	const y = c => c ? base - up(c) * (base - box.top) : base;
-	const yTicks = o.log ? logTicks(1, Math.max(2, most)) :
+	const yTicks = o.log ? logTicks(1, most) :
 		ticks(0, most, 4).filter(v => v == Math.round(v)).map(v => [v, whole(v)]);
 	const one = (c, i) => {
 		const a = x(edges[i]), b = x(edges[i + 1]), gap = Math.min(1, (b - a) / 5), look = o.bar(i);

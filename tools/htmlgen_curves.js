@@ -77,10 +77,10 @@ function saeCurves() {
 	return [
 		plot("Loss recovered", "", [["against zeros", "eval.loss_recovered"], ["the mean", "eval.loss_recovered_mean"]],
 			{ format: percent }),
-		plot("L0", "features active on a token", [["validation", "eval.l0"], ["training", "train.l0"]]),
+		plot("L0", "features active on a token, log scale", [["validation", "eval.l0"], ["training", "train.l0"]], { log: true }),
 		plot("Explained variance", "", [["validation", "eval.explained_variance"]], { format: percent }),
 		plot("Mean squared error", "log scale", [["validation", "eval.mse"], ["training", "train.mse"]], { log: true }),
-		plot("L1", "sum of activations on a token", [["validation", "eval.l1"], ["training", "train.l1"]]),
+		plot("L1", "sum of activations on a token, log scale", [["validation", "eval.l1"], ["training", "train.l1"]], { log: true }),
 		plot("Training loss", "error and penalty, log scale", [["loss", "train.loss"]], { log: true }),
 		plot("Features", "on validation text",
 			[["dead", "eval.dead"], ["ultra-low", "eval.ultra_low"], ["high", "eval.high"]]),

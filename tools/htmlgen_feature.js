@@ -122,7 +122,7 @@ function activationSection(feature, max, active) {
 	const silent = site.index.tokens - active;
 	return el("section", {}, el("h2", {}, "Activations"),
 		histogram(feature.hist, 0, max, "Histogram of activations above 0", "activation", () => "act"),
-		el("p", { class: "note" }, `Silent on the other ${whole(silent)} tokens (${percent(silent / site.index.tokens, 4)}), ` +
+		el("p", { class: "note" }, `Silent on the other ${whole(silent)} tokens (${silent / site.index.tokens >= 0.99995 && active ? "over 99.99 %" : percent(silent / site.index.tokens, 4)}), ` +
 			`which are not drawn. The ${site.index.intervals} intervals of the samples divide this axis evenly.`));
 }
 
