@@ -382,18 +382,13 @@ static char *metrics_path(void)
 
 static void finish(struct run *r, const struct recipe *p, const char *init_id, bool resumable)
 {
-	if (resumable) { /* from here on the old stamp, if any, describes nothing */
-		char *stamp = xformat("%s.stamp", o.c.output);
-
-		unlink(stamp);
-		free(stamp);
-	}
+	recipe_unstamp(o.c.output);
 	if (r->metrics_out)
 		out_commit(r->metrics_out);
 	store(r, init_id);
-	if (resumable) {
-		recipe_stamp(p, o.c.output);
+	if (resumable) { /* in this order: a stamp beside a state would keep the state for ever */
 		state_drop(o.c.output);
+		recipe_stamp(p, o.c.output);
 	}
 }
 

@@ -133,7 +133,7 @@ static void make(const struct top *t)
 {
 	struct outdir *dir = outdir_open(o.c.output);
 	struct site site = { .dir = outdir_part(dir) };
-	char *data = xformat("%s/data", site.dir), *stamp = xformat("%s.stamp", o.c.output);
+	char *data = xformat("%s/data", site.dir);
 
 	if (mkdir(data, 0777) != 0)
 		die_errno("cannot make '%s'", data);
@@ -144,11 +144,10 @@ static void make(const struct top *t)
 
 	write_site(&site, t, &d);
 	sync_site(site.dir);
-	unlink(stamp); /* of the site that is replaced now */
+	recipe_unstamp(o.c.output);
 	outdir_commit(dir);
 	prog_finish(t->bytes, site.bytes);
 	free(data);
-	free(stamp);
 }
 
 static char *without_slashes(const char *path)

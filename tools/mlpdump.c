@@ -326,10 +326,7 @@ static void release(struct dump *d)
 
 static void remove_older(const struct dump *d)
 {
-	char *stamp = xformat("%s.stamp", o.c.output);
-
-	unlink(stamp);
-	free(stamp);
+	recipe_unstamp(o.c.output);
 	for (size_t i = 0; i < d->shards; i++)
 		unlink(d->paths[i]);
 	for (size_t i = d->shards; d->shards > 1; i++) { /* of a run with more bins */
@@ -456,9 +453,9 @@ static void make(struct dump *d, const struct gpt_config *c, const struct tensor
 	run(d, state);
 	const uint64_t bytes = finish(d);
 
-	if (to_file) {
-		recipe_stamp(p, o.c.output);
+	if (to_file) { /* in this order: a stamp beside a state would keep the state for ever */
 		state_drop(o.c.output);
+		recipe_stamp(p, o.c.output);
 	}
 	prog_finish(o.contexts * c->block_size * sizeof(uint16_t), bytes);
 	recipe_free(p);

@@ -324,14 +324,6 @@ static bool is_fresh(const struct recipe *r)
 	return true;
 }
 
-static void drop_stamp(void)
-{
-	char *stamp = xformat("%s.stamp", o.c.output);
-
-	unlink(stamp);
-	free(stamp);
-}
-
 static int run_encode(void)
 {
 	const bool file = strcmp(o.c.output, "-") != 0;
@@ -342,7 +334,7 @@ static int run_encode(void)
 		run.began = inputs_recipe(r, run.paths, o.c.output);
 	if (!run.resumable || !is_fresh(r)) {
 		if (file)
-			drop_stamp();   /* from here on it describes nothing */
+			recipe_unstamp(o.c.output);
 		if (file && !run.resumable)
 			state_drop(o.c.output); /* of another run, whose part this one overwrites */
 		encode_to(r);

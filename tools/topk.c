@@ -495,15 +495,6 @@ static void summary(const struct run *r)
 	    (unsigned long long)(o.contexts * r->tok.T), r->w->n);
 }
 
-/* A stamp of another run must not outlive the directory that it describes. */
-static void remove_stamp(void)
-{
-	char *stamp = xformat("%s.stamp", o.c.output);
-
-	unlink(stamp);
-	free(stamp);
-}
-
 static void make(struct run *r, const struct gpt_config *c, const struct tensors *gpt,
 		 const struct tensors *sae)
 {
@@ -518,7 +509,7 @@ static void make(struct run *r, const struct gpt_config *c, const struct tensors
 	const uint64_t bytes = write_fields(r, outdir_part(dir), fields);
 
 	write_index(r, outdir_part(dir), fields);
-	remove_stamp();
+	recipe_unstamp(o.c.output);
 	outdir_commit(dir);
 	state_drop(o.c.output);
 	recipe_stamp(p, o.c.output);
