@@ -4,8 +4,8 @@
  * Pass 1, by chunks of the vocabulary: E = exp(logit - own), where own is the logit of the token's
  * target, its sums s over the vocabulary, and the unnormalised dx += E w.  Then nll = log s: no pass
  * for the maximum, because s >= 1.  Pass 2: dw += Eᵀ (x scale / s).  The one-hot part of both
- * gradients is a sparse update.  Logits never leave registers; E of ROWS tokens is kept between the
- * passes: recomputing it costs a fourth product, reading it back a few GB/s.
+ * gradients is a sparse update.  Logits stay in L1, where they become E; E of ROWS tokens is kept between
+ * the passes: recomputing it costs a fourth product, reading it back a few GB/s.
  *
  * Tokens are lanes: E and x stand transposed, in panels of cpu_k->panel tokens.  Should a logit
  * exceed its token's own by so much that s overflows, the block is done again relative to the

@@ -48,14 +48,21 @@ INLINE size_t tile_rows(size_t left)
 	return left >= TILE_ROWS ? TILE_ROWS : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-#define EACH_TILE_SIZE(rows, call) \
-	switch (rows) { \
-	case TILE_ROWS: { enum { R = TILE_ROWS }; call; break; } \
-	case TILE_ROWS == 12 ? 8 : 100: { enum { R = 8 }; call; break; } \
-	case TILE_ROWS > 4 ? 4 : 101: { enum { R = 4 }; call; break; } \
-	case 2: { enum { R = 2 }; call; break; } \
-	default: { enum { R = 1 }; call; break; } \
-	}
+#define AT_MOST_TILE(n) ((n) < TILE_ROWS ? (n) : TILE_ROWS)
+/* tile(n, …) with n known when it is compiled */
+#define BY_TILE_SIZE(n, tile, ...) \
+	do { \
+		if ((n) == TILE_ROWS) \
+			tile(TILE_ROWS, __VA_ARGS__); \
+		else if ((n) == 8) \
+			tile(AT_MOST_TILE(8), __VA_ARGS__); \
+		else if ((n) == 4) \
+			tile(AT_MOST_TILE(4), __VA_ARGS__); \
+		else if ((n) == 2) \
+			tile(2, __VA_ARGS__); \
+		else \
+			tile(1, __VA_ARGS__); \
+	} while (0)
 
 INLINE void product_tile(size_t rows, float *e, const float *xt, const float *reference, const float *w,
 			 size_t ld, size_t depth)
@@ -75,7 +82,7 @@ static void panel_product(float *e, const float *xt, const float *reference, con
 	for (size_t v = 0, n; v < rows; v += n) {
 		n = tile_rows(rows - v);
 		fetch_lines(f, 12);
-		EACH_TILE_SIZE(n, product_tile(R, e + v * PANEL, xt, reference, w + v * ld, ld, depth))
+		BY_TILE_SIZE(n, product_tile, e + v * PANEL, xt, reference, w + v * ld, ld, depth);
 	}
 }
 
@@ -115,7 +122,7 @@ static void panel_sum(float *part, const float *e, const float *w, size_t ld, si
 {
 	for (size_t k = 0, n; k < cols; k += n) {
 		n = tile_rows(cols - k);
-		EACH_TILE_SIZE(n, sum_tile(R, part + k * PANEL, e, w + k, ld, depth))
+		BY_TILE_SIZE(n, sum_tile, part + k * PANEL, e, w + k, ld, depth);
 	}
 }
 
@@ -147,6 +154,6 @@ static void panel_outer(float *dw, size_t ld, const float *e, size_t e_panel, co
 			n = tile_rows(rows - v);
 			fetch_lines(f, 48);
 			fetch_lines(g, 24);
-			EACH_TILE_SIZE(n, outer_tile(R, dw + v * ld + k, ld, e + v * PANEL, e_panel, xs, panels, width))
+			BY_TILE_SIZE(n, outer_tile, dw + v * ld + k, ld, e + v * PANEL, e_panel, xs, panels, width);
 		}
 }
