@@ -5,7 +5,7 @@
  * blocks whose sizes depend on shapes alone, run them through the pool, and
  * add partial sums in block order.  Matrix products are oneDNN's (dnn.h);
  * what happens to a row or a range of values is a kernel of cpu_kernels,
- * written once in cpu_kernels.h and compiled for each instruction set.
+ * written once in cpu_kernels.inc and compiled for each instruction set.
  */
 #include "backend.h"
 #include "base.h"

@@ -4,5 +4,5 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #define CPU_KERNELS cpu_kernels_avx2
 #define CPU_KERNELS_NAME "avx2"
-#include "cpu_kernels.h"
+#include "cpu_kernels.inc"
 #endif

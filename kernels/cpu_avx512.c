@@ -4,5 +4,5 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #define CPU_KERNELS cpu_kernels_avx512
 #define CPU_KERNELS_NAME "avx512"
-#include "cpu_kernels.h"
+#include "cpu_kernels.inc"
 #endif
