@@ -8,6 +8,7 @@
 set -u
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BIN=${BIN:-$TOP/out/bin}
+case $BIN in /*) ;; *) BIN=$TOP/$BIN ;; esac
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/featuremill.XXXXXX")
 trap 'rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM HUP
