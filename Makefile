@@ -158,8 +158,7 @@ $(DEMO_DEBS): out/corpus/%.deb: | $$(filter deps,$(MAKECMDGOALS))
 	@mv $@.d/*.deb $@ && rmdir $@.d
 quietly = ($1) >out.log 2>&1 || { cat out.log >&2; exit 1; }; rm -f out.log
 
-# Knob stamps: rewritten only when a knob of the stage changes.
-stamp = $(OUT)/knobs/$1
+# Knob stamps: a stage's knobs as text, written again only when they read otherwise.
 knobs_tokens := VAL FIELD MATCH TEXT
 knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM ITERS GPT_LR GPT_MIN_LR WARMUP \
 	GPT_EVAL_EVERY GPT_EVAL_CONTEXTS SEED DEVICE PRECISION
@@ -167,13 +166,13 @@ knobs_acts := CONTEXTS SAMPLES SHARDS DTYPE WINDOW SEED DEVICE PRECISION
 knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
 knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
 knobs_top := TOP_CONTEXTS RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
-stamps := $(foreach s,tokens gpt acts pick sae top,$(OUT)/knobs/$s)
-$(filter-out %/sae,$(stamps)): $(OUT)/knobs/%: FORCE
-	@$(call keep_stamp,$*,$@)
-$(SAE)/knobs: FORCE
-	@$(call keep_stamp,sae,$@)
-keep_stamp = mkdir -p $(dir $2); text='$(foreach k,$(knobs_$1),$k=$($k))'; \
-	cmp -s - $2 <<< "$$text" || echo "$$text" >$2
+knob_text = $(foreach k,$(knobs_$1),$k=$($k))
+stale = $(if $(subst [$(file <$2)],,[$(call knob_text,$1)]),FORCE)
+keep = mkdir -p $(@D); echo '$(call knob_text,$1)' >$@
+$(foreach s,tokens gpt acts pick top,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
+	@$(call keep,$*)
+$(SAE)/knobs: $$(call stale,sae,$$@)
+	@$(call keep,sae)
 
 $(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens
 	$(call run,TOK,$(OUT)/tokens/,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
