@@ -59,6 +59,7 @@ static struct shard_writer **create(const char *dir)
 		char *path = xformat("%s/%03llu.zst", dir, (unsigned long long)i);
 		const struct shard_spec spec = { dtype, cols, 0, i, R.bins, &m, 1 };
 
+		file_mkdirs(path);
 		r.bin = i;
 		rows_to_meta(&r, &m);
 		meta_add(&m, "gpt", "0123456789abcdef0123456789abcdef");
@@ -103,7 +104,6 @@ int main(int argc, char **argv)
 	uint32_t *position = xcalloc(R.samples, sizeof(*position));
 	struct row *row = xcalloc(sorted ? R.contexts * R.samples : 1, sizeof(*row)), *at = row;
 
-	file_mkdirs(xformat("%s/000.zst", argv[1]));
 	struct shard_writer **w = create(argv[1]);
 
 	for (uint64_t c = 0; c < R.contexts; c++) {
@@ -118,5 +118,9 @@ int main(int argc, char **argv)
 		shard_finish(w[i]);
 	if (sorted)
 		write_sorted(argv[1], row, (size_t)(at - row), x, words);
+	free(w);
+	free(x);
+	free(position);
+	free(row);
 	return 0;
 }

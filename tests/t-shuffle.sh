@@ -91,13 +91,13 @@ flat mix.zst >seed2
 ok "... other output" eval '! cmp -s seed2 mix'
 
 # Killed anywhere and started again: the same bytes, no debris.
-$acts big contexts=6000 windows=6000 samples=25 cols=200
+$acts big contexts=4000 windows=4000 samples=25 cols=100
 $shuffle -q --bins 12 -o want.zst big/000.zst
 again="$shuffle -q --save-every 0 --bins 12 -o k.zst big/000.zst"
 resumed=0
-for try in 1 2 3 4 5 6 7 8; do
+for try in 1 2 3 4; do
 	rm -f k.zst*
-	for delay in 0.0$((try * 3)) 0.$((10 + try * 7)) 0.$((30 + try * 5)); do
+	for delay in 0.0$((try * 2)) 0.$((10 + try * 7)); do
 		killed $delay $again
 		[ -e k.zst.state ] && resumed=$((resumed + 1))
 	done
@@ -105,14 +105,14 @@ for try in 1 2 3 4 5 6 7 8; do
 	cmp -s want.zst k.zst || echo "# differs after kills of round $try"
 done
 same "killed and run again: the same bytes" want.zst k.zst
-ok "... went on from $resumed states" test $resumed -gt 2
+ok "... went on from $resumed states" test $resumed -gt 0
 ok "... no debris" test -z "$(ls | grep -E 'part|state|bins\.')"
 killed 0.2 $shuffle -q --save-every 0 --bins 12 -o k2.zst big/000.zst
 ok "killed, then with memory for all rows" $shuffle -q -o k2.zst big/000.zst
 same "... the same bytes" want.zst k2.zst
 ok "... no debris" test -z "$(ls | grep -E 'part|state|bins\.')"
 mkdir aside
-{ head -c 8000000 big/000.zst; sleep 1; } | TMPDIR=aside sh -c "echo \$\$ >pid; exec $shuffle -q -m 4M" >aside.out 2>&1 &
+{ head -c 12000000 big/000.zst; sleep 1; } | TMPDIR=aside sh -c "echo \$\$ >pid; exec $shuffle -q -m 4M" >aside.out 2>&1 &
 for _ in $(seq 100); do [ -s pid ] && ls -l "/proc/$(cat pid)/fd" 2>/dev/null | grep -q "aside/.*deleted" && break; sleep 0.01; done
 ok "a pipe sets rows aside" eval 'ls -l /proc/$(cat pid)/fd | grep "aside/.*deleted"'
 kill -KILL "$(cat pid)"
