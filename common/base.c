@@ -31,12 +31,35 @@ static void emit(const char *tail, const char *fmt, va_list ap)
 	(void)!write(STDERR_FILENO, line, (size_t)n);
 }
 
+/* ---- the end ---- */
+
+static struct {
+	void (*fn[8])(void);
+	size_t n;
+} ends;
+
+void base_at_end(void (*fn)(void))
+{
+	if (ends.n == ARRAY_LEN(ends.fn) || atexit(fn) != 0)
+		BUG("too many functions for the end");
+	ends.fn[ends.n++] = fn;
+}
+
 /* The first thread to fail says why and ends the process; others wait for the end. */
 static void only_one(void)
 {
 	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
 
 	pthread_mutex_lock(&once);
+}
+
+/* Not exit: it would take libraries down under the threads that are still at work in them. */
+static _Noreturn void leave(int status)
+{
+	while (ends.n > 0)
+		ends.fn[--ends.n]();
+	fflush(stdout);
+	_exit(status);
 }
 
 void die(const char *fmt, ...)
@@ -47,7 +70,7 @@ void die(const char *fmt, ...)
 	va_start(ap, fmt);
 	emit(NULL, fmt, ap);
 	va_end(ap);
-	exit(1);
+	leave(1);
 }
 
 void die_errno(const char *fmt, ...)
@@ -59,7 +82,7 @@ void die_errno(const char *fmt, ...)
 	va_start(ap, fmt);
 	emit(why, fmt, ap);
 	va_end(ap);
-	exit(1);
+	leave(1);
 }
 
 void die_usage(const char *fmt, ...)
@@ -70,7 +93,7 @@ void die_usage(const char *fmt, ...)
 	va_start(ap, fmt);
 	emit("see --help", fmt, ap);
 	va_end(ap);
-	exit(2);
+	leave(2);
 }
 
 void base_bug(const char *file, int line, const char *fmt, ...)

@@ -29,6 +29,8 @@ _Noreturn void die_usage(const char *fmt, ...) PRINTF(1, 2);
 /* Our trouble: file and line, abort. */
 #define BUG(...) base_bug(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void base_bug(const char *file, int line, const char *fmt, ...) PRINTF(3, 4);
+/* fn runs when the process ends, by exit or by die; the last one first. */
+void base_at_end(void (*fn)(void));
 void warn(const char *fmt, ...) PRINTF(1, 2);
 void say(const char *fmt, ...) PRINTF(1, 2);    /* information; silent with -q */
 

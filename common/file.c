@@ -76,7 +76,7 @@ static void watch_end(void)
 
 	if (pipe2(signal_pipe, O_CLOEXEC) != 0)
 		die_errno("cannot make a pipe");
-	atexit(remove_debris);
+	base_at_end(remove_debris);
 	worker_start(signal_thread, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
 		if (sigaction(fatal[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)

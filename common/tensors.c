@@ -234,7 +234,7 @@ const struct tensor *tensors_get(const struct tensors *t, const char *name, size
 
 	if (!x)
 		die("'%s' has no tensor '%s'", t->path, name);
-	if (x->ndim == ndim && !memcmp(x->shape, shape, ndim * sizeof(*shape)))
+	if (x->ndim == ndim && (!ndim || !memcmp(x->shape, shape, ndim * sizeof(*shape))))
 		return x;
 	shape_text(is, x->ndim, x->shape);
 	shape_text(should, ndim, shape);

@@ -232,7 +232,7 @@ static void open_outputs(const struct recipe *r)
 			run.val = heldout_open(o.val_out, flags);
 	}
 	if (run.resumable)
-		atexit(remove_parts);
+		base_at_end(remove_parts);
 	meta_free(&m);
 }
 
