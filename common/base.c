@@ -53,7 +53,6 @@ static void only_one(void)
 	pthread_mutex_lock(&once);
 }
 
-<<<<<<< Updated upstream
 /* Not exit: it would take libraries down under the threads that are still at work in them. */
 static _Noreturn void leave(int status)
 {
@@ -61,14 +60,6 @@ static _Noreturn void leave(int status)
 		ends.fn[--ends.n]();
 	fflush(stdout);
 	_exit(status);
-=======
-/* Other threads go on until the end: exit would take libraries down under their feet (compiled
- * kernels unmapped while they run). */
-static _Noreturn void leave(int status)
-{
-	fflush(stdout);
-	quick_exit(status);
->>>>>>> Stashed changes
 }
 
 void die(const char *fmt, ...)

@@ -76,12 +76,7 @@ static void watch_end(void)
 
 	if (pipe2(signal_pipe, O_CLOEXEC) != 0)
 		die_errno("cannot make a pipe");
-<<<<<<< Updated upstream
 	base_at_end(remove_debris);
-=======
-	atexit(remove_debris);
-	at_quick_exit(remove_debris);   /* die's */
->>>>>>> Stashed changes
 	worker_start(signal_thread, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
 		if (sigaction(fatal[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
