@@ -242,7 +242,6 @@ clean:
 # u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.
 TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c tests/acts.c tests/kill-at.c))) $(BIN)/tests/golden
 UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
-REAL64 := u-grad
 .PHONY: check check-plain check-address check-thread tests lint
 tests: tools $(TESTS)
 $(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB)
@@ -253,14 +252,16 @@ $(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(filter-out tests/golden-tokens.
 $(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
 	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
 
+# of the build and of make itself: once is enough
+PLAIN := $(addprefix tests/,t-build.sh t-make.sh t-kill.sh)
 PROVE = prove -j2 --timer --exec tests/run
 check:
-	@$(MAKE) --no-print-directory check-plain WERROR=-Werror
-	@$(MAKE) --no-print-directory check-address WERROR=-Werror SAN=address,undefined
-	@$(MAKE) --no-print-directory check-thread WERROR=-Werror SAN=thread
+	@$(MAKE) --no-print-directory -j$(THREADS) check-plain WERROR=-Werror
+	@$(MAKE) --no-print-directory -j$(THREADS) check-address WERROR=-Werror SAN=address,undefined
+	@$(MAKE) --no-print-directory -j$(THREADS) check-thread WERROR=-Werror SAN=thread
 check-plain: tests
-	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(wildcard tests/*.sh.t) $(filter-out tests/lib.sh,$(wildcard tests/*.sh))
+	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(wildcard tests/t-*.sh)
 check-address: tests
-	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(filter-out tests/t-build.sh tests/t-make.sh,$(wildcard tests/t-*.sh))
+	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(filter-out $(PLAIN),$(wildcard tests/t-*.sh))
 check-thread: tests
 	@BIN=$(BIN) OMP_NUM_THREADS=1 $(PROVE) $(addprefix $(BIN)/tests/,u-pool u-shard) tests/t-pipe.sh

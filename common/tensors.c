@@ -241,6 +241,18 @@ const struct tensor *tensors_get(const struct tensors *t, const char *name, size
 	die("'%s': tensor '%s' is %s, not %s", t->path, name, is, should);
 }
 
+/* A header of odd length leaves data at odd addresses. */
+static void widen(enum dtype type, float *dst, const char *src, size_t n)
+{
+	uint16_t part[1024];
+
+	for (size_t i = 0, m; i < n; i += m) {
+		m = n - i < ARRAY_LEN(part) ? n - i : ARRAY_LEN(part);
+		memcpy(part, src + i * sizeof(*part), m * sizeof(*part));
+		dtype_to_f32(type, dst + i, part, m);
+	}
+}
+
 void tensors_f32(const struct tensor *t, float *dst)
 {
 	if (!t->count)
@@ -248,9 +260,9 @@ void tensors_f32(const struct tensor *t, float *dst)
 	if (!strcmp(t->dtype, "F32")) {
 		memcpy(dst, t->data, t->count * sizeof(*dst));
 	} else if (!strcmp(t->dtype, "F16")) {
-		dtype_to_f32(DT_F16, dst, t->data, t->count);
+		widen(DT_F16, dst, t->data, t->count);
 	} else if (!strcmp(t->dtype, "BF16")) {
-		dtype_to_f32(DT_BF16, dst, t->data, t->count);
+		widen(DT_BF16, dst, t->data, t->count);
 	} else if (!strcmp(t->dtype, "F64")) {
 		for (size_t i = 0; i < t->count; i++) {
 			double x;
