@@ -34,7 +34,7 @@ points() { # changes of an uninterrupted run: where to kill
 	fi
 }
 ends() { # changes: where the outputs are about to take their names and stamps
-	local n=10 step=3
+	local n=9 step=2
 	[ "$POINTS" = 0 ] && n=14 step=1
 	seq $(($1 > n ? $1 - n : 1)) $step "$1"
 }
@@ -69,6 +69,7 @@ between() { # stage, options of another run: that one is killed over the outputs
 	mkdir -p other && cd other && other=$2 $1 "$kill_at" 0 >../changes || return 1
 	cd ..
 	changes=$(cat changes)
+	diff -rq -x '*.stamp' "$1" other >/dev/null && echo "$1 $2 is no other run" && return 1
 	for at in $(ends "$changes") $((changes / 2)); do
 		rm -rf work && cp -r "$1" work && cd work || return 1
 		other=$2 $1 "$kill_at" "$at" >/dev/null 2>&1
@@ -89,7 +90,7 @@ run() { # stage: uninterrupted, changes counted
 	return $status
 }
 
-declare -A another=([tokenize]="-s 7" [gptrain]="-s 7" [mlpdump]="-s 7" [shuffle]="--level 1" [resample-pick]="-s 7"
+declare -A another=([tokenize]="-s 7" [gptrain]="-s 7" [mlpdump]="-s 7" [shuffle]="--level 19" [resample-pick]="-s 7"
 	[saetrain]="-s 7" [topk]="-k 3" [htmlgen]="--ultra-low 0.5")
 for stage in tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen; do
 	ok "$stage: uninterrupted" run $stage || break

@@ -50,6 +50,8 @@ np.sort(np.frombuffer(subprocess.run(["zstd", "-qdc", sys.argv[1]], stdout=subpr
 }
 $pick -q -n 2000 --events 1 $one >other.zst && sets pick.zst a && sets other.zst b
 same "the rows do not depend on how they are dealt out" a b
+$pick -q -n 500 --events 1 $one >other.zst && zstd -qdc other.zst >a && zstd -qdc pick.zst | head -c $((500 * 24)) >b
+ok "they are dealt out by another hash than they are drawn by" eval '! cmp -s a b'
 $pick -q -n 30000 --events 1 $one >other.zst && zstd -qdc other.zst >a && zstd -qdc $one >b
 same "all rows can be had" a b
 "$BIN/tests/acts" big contexts=1000 windows=1000 block=128 samples=100 cols=600 && "$BIN/shuffle" -q -o bigmix.zst big/000.zst && rm -rf big
