@@ -129,13 +129,14 @@ cat mix/*.zst >all.zst
 piped() { cat mix/*.zst | $train -q -o k.safetensors; }
 first="$BIN/saetrain $own -q --pick-rows 150 --save-every 0"
 # The first shard, and no more: the run waits in the window before the second event until it is killed.
+# (A state's 56 bytes of head are followed by the steps done.)
 mkfifo stalled
 (cat mix/000.zst; exec sleep 60) >stalled & feeder=$!
 $train -q -o k.safetensors <stalled & pid=$!
 for _ in $(seq 1000); do [ "$(od -An -tu8 -j56 -N8 k.safetensors.state 2>&1)" -ge 31 ] 2>/dev/null && break; sleep 0.01; done
 kill -KILL $pid $feeder 2>/dev/null
 wait $pid $feeder 2>/dev/null
-ok "... and fed again" piped
+ok "a pipe killed and fed again" piped
 same "... the same checkpoint" p.safetensors k.safetensors
 same "... the same metrics" a.jsonl k.jsonl
 rm -f k.*
