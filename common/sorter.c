@@ -1,6 +1,7 @@
 #include "sorter.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,21 +79,28 @@ static size_t bins_for(const struct sorter *s, uint64_t memory)
 	return bins == 1 || (room && room * s->record_bytes >= MIN_BUFFER) ? bins : 0;
 }
 
+static _Noreturn void refuse_memory(const struct sorter *s)
+{
+	const uint64_t memory = s->spec->memory;
+	uint64_t need = memory;
+	char in_bins[40] = "";
+
+	while (!bins_for(s, need))
+		need += need / 16 + 1;
+	if (s->spec->bins > 1)
+		snprintf(in_bins, sizeof(in_bins), " in %zu bins", s->spec->bins);
+	die("-m %lluM is too small to sort %.0fM of rows%s; need at least %lluM", (unsigned long long)(memory >> 20),
+	    ceil((double)s->spec->rows * (double)s->row_bytes / 0x1p20), in_bins,
+	    (unsigned long long)(need >> 20) + 1);
+}
+
 static void plan_memory(struct sorter *s)
 {
-	uint64_t need = s->spec->memory;
-
-	s->bins = bins_for(s, need);
-	if (!s->bins) {
-		while (!bins_for(s, need))
-			need += need / 16 + 1;
-		die("-m %lluM is too small for %.0fM of rows; need at least %lluM",
-		    (unsigned long long)(s->spec->memory >> 20),
-		    ceil((double)s->spec->rows * (double)s->row_bytes / 0x1p20),
-		    (unsigned long long)(need >> 20) + 1);
-	}
+	s->bins = bins_for(s, s->spec->memory);
+	if (!s->bins)
+		refuse_memory(s);
 	s->capacity = (size_t)(usable(s->spec->memory) / (s->record_bytes + sizeof(struct entry)));
-	if ((double)s->capacity > most_rows(s, 1))
+	if ((double)s->capacity > most_rows(s, 1)) /* address space is not free either */
 		s->capacity = (size_t)most_rows(s, 1);
 	if (s->capacity < s->bins)
 		s->capacity = s->bins;

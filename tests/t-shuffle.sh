@@ -47,6 +47,7 @@ ok "file to pipe" eval '$shuffle -q --bins 3 -o - one/000.zst >other.zst'
 same "... the same bytes" mix.zst other.zst
 ok "pipe to pipe" eval 'cat one/000.zst | $shuffle -q -m 1M | cat >other.zst'
 same "... the same bytes" mix.zst other.zst
+ok "a reader that goes away" eval '$shuffle -q one/000.zst | head -c 100 >head; test "${PIPESTATUS[0]}" != 0 && cmp -n 100 head mix.zst'
 ok "pipe to file" eval '$shuffle -q -m 1M -o other.zst - <one/000.zst'
 same "... the same bytes" mix.zst other.zst
 rm -f other.zst*
@@ -142,7 +143,8 @@ open("more.zst", "wb").write(fewer[:end(fewer)] + one[end(one):])
 P
 fails 1 "fewer rows than described" "fewer rows than" $shuffle -o x.zst less.zst
 fails 1 "more rows than described" "more rows than" $shuffle -o x.zst more.zst
-fails 1 "too little memory for so many bins" "need at least" $shuffle -m 1M --bins 1000 -o x.zst one/000.zst
+fails 1 "too little memory for so many bins" "to sort 2M of rows in 1000 bins; need at least" $shuffle -m 1M --bins 1000 -o x.zst one/000.zst
+fails 1 "a full disk" "No space left" sh -c "$shuffle -q one/000.zst >/dev/full"
 fails 2 "-m 10" "-m" $shuffle -m 10 -o x.zst one/000.zst
 fails 2 "an unknown option" "--no-such" $shuffle --no-such
 fails 1 "nowhere to set rows aside" "nowhere" $shuffle --bins 2 -T nowhere -o x.zst one/000.zst
