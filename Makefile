@@ -74,7 +74,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-
 CPPFLAGS := -D_GNU_SOURCE -DXXH_INLINE_ALL -DDATADIR='"data"' -Icommon -Ikernels -I. -MMD -MP
 CFLAGS := -std=c11 -g -O2 $(WARN) $(WERROR) $(SANFLAGS)
 LDLIBS := -lzstd -lxxhash -larchive -ljansson -ldnnl -lgomp -lm -lpthread
-OBJ := out/obj/$(firstword $(shell echo '$(CC) $(CFLAGS) $(CPPFLAGS)' | md5sum | cut -c1-10))
+OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS)) $(CPPFLAGS)' | md5sum | cut -c1-10))
 MACHINE := $(shell uname -m)
 flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2 -mfma -mf16c)$(if \
 	$(filter %_avx512,$1),-O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)) $(if \

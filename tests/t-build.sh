@@ -1,6 +1,7 @@
 # The code itself: layers, warnings under both compilers, help of every tool.
 . "$(dirname "$0")/lib.sh"
 cd "$TOP" || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs this test
 headers() { ls "$1" | grep '\.h$'; }
 no_includes() { # files… -- of these headers
 	local pattern

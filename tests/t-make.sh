@@ -1,6 +1,7 @@
 # The tiny pipeline under make: what runs, what does not, and the same bytes however it is run.
 . "$(dirname "$0")/lib.sh"
-cd "$TOP"
+cd "$TOP" || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs this test
 tiny() { make --no-print-directory PRESET=tiny OUT="$TMP/tiny" "$@"; }
 sums() { (cd "$1" && find . -type f ! -path './knobs/*' ! -name knobs -print0 | sort -z | xargs -0 sha256sum); }
 # Which stages a make really ran: their outputs are new files (a stage that is up to date is only touched).
