@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,16 @@ void tensors_f32(const struct tensor *t, float *dst)
 	} else {
 		die("tensor '%s' holds %s, not floats", t->name, t->dtype);
 	}
+}
+
+void tensors_weights(const struct tensors *t, const char *name, size_t ndim, const size_t *shape, float *dst)
+{
+	const struct tensor *x = tensors_get(t, name, ndim, shape);
+
+	tensors_f32(x, dst);
+	for (size_t i = 0; i < x->count; i++)
+		if (!isfinite(dst[i]))
+			die("'%s': value %zu of tensor '%s' is not finite", t->path, i, name);
 }
 
 const char *tensors_meta(const struct tensors *t, const char *key)

@@ -34,6 +34,8 @@ const struct tensor *tensors_get(const struct tensors *t, const char *name, size
 				 const size_t *shape);
 /* All values as float32 (F32, F16, BF16, F64 accepted; else dies). */
 void tensors_f32(const struct tensor *t, float *dst);
+/* Both at once, for a model's weights: dies also when a value is no finite number. */
+void tensors_weights(const struct tensors *t, const char *name, size_t ndim, const size_t *shape, float *dst);
 const char *tensors_meta(const struct tensors *t, const char *key);     /* or NULL */
 void tensors_meta_each(const struct tensors *t, void (*fn)(void *arg, const char *key, const char *value),
 		       void *arg);

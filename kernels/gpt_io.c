@@ -89,7 +89,7 @@ static void load_tensor(void *arg, const char *name, size_t ndim, const size_t *
 {
 	struct io *io = arg;
 
-	tensors_f32(tensors_get(io->t, name, ndim, shape), io->host);
+	tensors_weights(io->t, name, ndim, shape, io->host);
 	io->g->be->put(w, io->host, count(ndim, shape) * sizeof(*w));
 	(void)dw, (void)m, (void)v;
 }

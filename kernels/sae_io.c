@@ -19,20 +19,16 @@ static void transpose(float *dst, const float *src, size_t rows, size_t cols)
 void sae_load(struct sae *s, const struct tensors *t)
 {
 	const size_t D = s->D, F = s->F;
-	const struct tensor *enc = tensors_get(t, "encoder.weight", 2, (size_t[]){ F, D });
-	const struct tensor *b_enc = tensors_get(t, "encoder.bias", 1, (size_t[]){ F });
-	const struct tensor *dec = tensors_get(t, "decoder.weight", 2, (size_t[]){ D, F });
-	const struct tensor *b_dec = tensors_get(t, "decoder.bias", 1, (size_t[]){ D });
 	float *x = xcalloc(xmul(D, F), sizeof(*x)), *y = xcalloc(xmul(D, F), sizeof(*y));
 
-	tensors_f32(enc, x);
+	tensors_weights(t, "encoder.weight", 2, (size_t[]){ F, D }, x);
 	s->be->put(s->p.enc, x, F * D * sizeof(*x));
-	tensors_f32(b_enc, x);
+	tensors_weights(t, "encoder.bias", 1, (size_t[]){ F }, x);
 	s->be->put(s->p.b_enc, x, F * sizeof(*x));
-	tensors_f32(dec, x);
+	tensors_weights(t, "decoder.weight", 2, (size_t[]){ D, F }, x);
 	transpose(y, x, D, F);
 	s->be->put(s->p.dec, y, F * D * sizeof(*y));
-	tensors_f32(b_dec, x);
+	tensors_weights(t, "decoder.bias", 1, (size_t[]){ D }, x);
 	s->be->put(s->p.b_dec, x, D * sizeof(*x));
 	free(x);
 	free(y);

@@ -107,8 +107,11 @@ fails 1 "a file under the name" "is there" $top --contexts 5 -o train.raw train.
 fails 1 "activations as tokens" "no tokens" $top --contexts 5 -o x all/acts.f32.zst
 head -c 1000 train.zst >cut.zst
 fails 1 "cut tokens" "cut.zst" $top --contexts 5 -o x cut.zst
-model huge.safetensors inf.safetensors shift=-inf seed=3
-fails 1 "infinite activations" "not finite" "$BIN/topk" -q --gpt gpt.safetensors --sae inf.safetensors --contexts 5 -o x train.zst
+for shift in nan -inf; do
+	model any.safetensors bad.safetensors shift=$shift seed=3
+	fails 1 "weights of $shift" "tensor 'encoder.bias' is not finite" \
+		"$BIN/topk" -q --gpt gpt.safetensors --sae bad.safetensors --contexts 5 -o x train.zst
+done
 model few.safetensors few-sae.safetensors vocab=300
 fails 1 "tokens beyond the vocabulary" "the vocabulary ends at 299" \
 	"$BIN/topk" -q --gpt few.safetensors --sae few-sae.safetensors --contexts 5 -o x train.zst

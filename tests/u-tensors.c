@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "dies.h"
 #include "shard.h"
 #include "tensors.h"
 
@@ -88,6 +89,13 @@ static void round_trip(void)
 	check(!strcmp(id, again), "the id is that of the tensors, not of their order or metadata");
 }
 
+static void take_weights(void *t)
+{
+	float x[2];
+
+	tensors_weights(t, "b", 1, (size_t[]){ 2 }, x);
+}
+
 /* The other types, laid out by hand. */
 static void other_types(void)
 {
@@ -105,6 +113,9 @@ static void other_types(void)
 	check(x[0] == 1 && x[1] == -65504, "F16");
 	tensors_f32(tensors_get(t, "b", 1, (size_t[]){ 2 }), x);
 	check(x[0] == 1 && isinf(x[1]), "BF16");
+	dies("weights must be finite", "'h': value 1 of tensor 'b' is not finite", take_weights, t);
+	tensors_weights(t, "h", 1, (size_t[]){ 2 }, x);
+	check(x[0] == 1 && x[1] == -65504, "... and these are");
 	tensors_close(t);
 }
 
