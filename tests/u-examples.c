@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "dies.h"
 #include "pool.h"
 #include "rng.h"
 
@@ -186,9 +187,20 @@ static void check_bins(void)
 	check(examples_bin(1e-45f, 3, 12) == 0, "the smallest number is in the first");
 }
 
-int main(void)
+static void scan_with(void *value)
 {
 	float *f = activations();
+
+	f[7 * F + 3] = *(float *)value;
+	examples_scan(examples_new(&shape, SEED), f, N);
+}
+
+int main(void)
+{
+	float *f = activations(), bad[2] = { NAN, INFINITY };
+
+	for (size_t i = 0; i < 2; i++)
+		dies("an activation that is not finite", "activation of feature 3 is not finite", scan_with, &bad[i]);
 
 	pool_start(3);
 	struct examples *x = run(f, 1, 0), *y = run(f, 5, 0), *z = run(f, 2, 3), *u = run(f, 2, 9);
