@@ -20,23 +20,29 @@ static void check_complete(const struct backend *b)
 
 const struct backend *backend_open(const char *device, const char *precision)
 {
-	enum { AUTO, REF, CPU, CUDA };
+	enum { AUTO, REF, CPU, CUDA, F32 = 1, BF16 };
 	static const char *const devices[] = { "auto", "ref", "cpu", "cuda", NULL };
 	static const char *const precisions[] = { "auto", "f32", "bf16", NULL };
-	static struct backend ref, cpu;
+	static struct backend ref, cpu, cpu_bf16;
 	const size_t d = opt_choice("--device", device, devices);
-	const bool bf16 = opt_choice("--precision", precision, precisions) == 2;
+	size_t p = opt_choice("--precision", precision, precisions);
 	struct backend *b = d == REF ? &ref : &cpu;
 
 	if (d == CUDA)
 		die("no device cuda in this build; take auto, ref or cpu");
-	if (bf16)
-		die("device %s computes in f32 only, not in bf16", d == REF ? "ref" : "cpu");
+	if (d == REF && p == BF16)
+		die("device ref computes in f32 only, not in bf16");
+	if (p == AUTO)
+		p = d != REF && backend_cpu_has_tiles() ? BF16 : F32;
 	if (d == REF)
 		backend_ref(b);
 	else
 		backend_cpu(b);
+	if (p == BF16) {
+		b = &cpu_bf16;
+		backend_cpu_bf16(b, &cpu);
+	}
 	check_complete(b);
-	say("device %s, precision f32", b->name);
+	say("device %s, precision %s", b->name, b->precision);
 	return b;
 }

@@ -40,6 +40,8 @@ struct sae_params {     /* weights, or their gradients or moments */
 
 struct backend {
 	const char *name;       /* "ref", "cpu" */
+	const char *precision;  /* "f32"; "bf16": operands of products are rounded, sums and weights are not */
+	const struct backend *exact;    /* the same device in f32, for evaluation; itself when it is that */
 
 	/* memory: alloc gives zeros, 64-byte aligned, and dies when there is none */
 	void *(*alloc)(size_t bytes);
@@ -117,10 +119,13 @@ struct backend {
 	double (*sumsq)(const real *x, size_t n);
 };
 
-/* device: auto ref cpu (cuda later); precision: auto f32.  Dies when it cannot be had or an op
- * is missing; says which it took.  The table is static. */
+/* device: auto ref cpu (cuda later); precision: auto f32 bf16, where auto is bf16 on processors with
+ * matrix units for it, else f32.  Dies when it cannot be had or an op is missing; says which it took.
+ * The table is static. */
 const struct backend *backend_open(const char *device, const char *precision);
 void backend_ref(struct backend *b);    /* fills every member */
 void backend_cpu(struct backend *b);    /* ref, then what cpu.c does better */
+void backend_cpu_bf16(struct backend *b, const struct backend *exact);
+bool backend_cpu_has_tiles(void);       /* AMX with bf16, and the kernel lets us */
 
 #endif

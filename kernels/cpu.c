@@ -193,10 +193,11 @@ static double cpu_sumsq(const float *x, size_t n)
 	return sum;
 }
 
-void backend_cpu(struct backend *b)
+static void fill(struct backend *b, bool bf16)
 {
 	backend_ref(b);
 	b->name = "cpu";
+	b->precision = bf16 ? "bf16" : "f32";
 	for (size_t level = 0; level < 3; level++)
 		if (usable(level))
 			cpu_k = usable(level);
@@ -207,8 +208,24 @@ void backend_cpu(struct backend *b)
 	b->adamw = cpu_adamw;
 	b->sumsq = cpu_sumsq;
 	cpu_rows(b);
-	cpu_linear(b);
+	cpu_linear(b, bf16);
 	cpu_attention(b);
-	cpu_head(b);
-	cpu_sae(b);
+	cpu_head(b, bf16);
+	cpu_sae(b, bf16);
+}
+
+bool backend_cpu_has_tiles(void)
+{
+	return false;
+}
+
+void backend_cpu(struct backend *b)
+{
+	fill(b, false);
+}
+
+void backend_cpu_bf16(struct backend *b, const struct backend *exact)
+{
+	fill(b, true);
+	b->exact = exact;
 }

@@ -99,10 +99,11 @@ static inline size_t cpu_pad(size_t n)
 	return (n + 15) / 16 * 16;
 }
 
-void cpu_linear(struct backend *b);
+/* Each fills its ops; bf16: with products of operands rounded to bf16. */
+void cpu_linear(struct backend *b, bool bf16);
 void cpu_attention(struct backend *b);
-void cpu_head(struct backend *b);
-void cpu_sae(struct backend *b);
+void cpu_head(struct backend *b, bool bf16);
+void cpu_sae(struct backend *b, bool bf16);
 
 /* One pass of the autoencoder; which members are set depends on the op. */
 struct sae_pass {
@@ -112,6 +113,7 @@ struct sae_pass {
 	float lambda_n;                 /* lambda / N */
 	float *err2, *l1, *xhat;        /* wanted: (N), (N), (N,D); or NULL */
 	uint32_t *fired;                /* (F) or NULL */
+	bool bf16;                      /* operands of dense products rounded to bf16 */
 };
 /* The gradients by active latents alone; false, with nothing changed but g, when a block of rows has
  * more of them than pays. */

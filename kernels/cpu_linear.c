@@ -10,6 +10,7 @@ struct linear {
 	const float *x, *dy, *w, *b;
 	size_t N, I, O, cols;   /* cols: blocks of columns */
 	float *part;
+	bool bf16;
 };
 
 static void fwd_block(void *arg, size_t i)
@@ -21,15 +22,25 @@ static void fwd_block(void *arg, size_t i)
 		.M = cpu_min(ROWS, l->N - n), .N = cpu_min(COLS, l->O - o), .K = l->I,
 		.c = l->y + n * l->O + o, .ldc = l->O,
 		.a = { l->x + n * l->I, l->I, 1 }, .b = { l->w + o * l->I, 1, l->I },
-		.bias = l->b ? l->b + o : NULL });
+		.bias = l->b ? l->b + o : NULL, .bf16 = l->bf16 });
+}
+
+static void forward(struct linear *l)
+{
+	l->cols = cpu_blocks(l->O, COLS);
+	pool_for(cpu_blocks(l->N, ROWS) * l->cols, fwd_block, l);
 }
 
 static void cpu_linear_fwd(float *y, const float *x, const float *w, const float *b,
 			   size_t N, size_t I, size_t O)
 {
-	struct linear l = { .y = y, .x = x, .w = w, .b = b, .N = N, .I = I, .O = O, .cols = cpu_blocks(O, COLS) };
+	forward(&(struct linear){ .y = y, .x = x, .w = w, .b = b, .N = N, .I = I, .O = O });
+}
 
-	pool_for(cpu_blocks(N, ROWS) * l.cols, fwd_block, &l);
+static void bf16_linear_fwd(float *y, const float *x, const float *w, const float *b,
+			    size_t N, size_t I, size_t O)
+{
+	forward(&(struct linear){ .y = y, .x = x, .w = w, .b = b, .N = N, .I = I, .O = O, .bf16 = true });
 }
 
 static void dx_block(void *arg, size_t i)
@@ -40,7 +51,7 @@ static void dx_block(void *arg, size_t i)
 	dnn_gemm(&(struct dnn_gemm){
 		.M = cpu_min(ROWS, l->N - n), .N = cpu_min(COLS, l->I - k), .K = l->O,
 		.c = l->dx + n * l->I + k, .ldc = l->I,
-		.a = { l->dy + n * l->O, l->O, 1 }, .b = { l->w + k, l->I, 1 } });
+		.a = { l->dy + n * l->O, l->O, 1 }, .b = { l->w + k, l->I, 1 }, .bf16 = l->bf16 });
 }
 
 static void dw_block(void *arg, size_t i)
@@ -51,7 +62,8 @@ static void dw_block(void *arg, size_t i)
 	dnn_gemm(&(struct dnn_gemm){
 		.M = cpu_min(GRAD_ROWS, l->O - o), .N = cpu_min(GRAD_COLS, l->I - k), .K = l->N,
 		.c = l->dw + o * l->I + k, .ldc = l->I,
-		.a = { l->dy + o, 1, l->O }, .b = { l->x + k, l->I, 1 }, .accumulate = true });
+		.a = { l->dy + o, 1, l->O }, .b = { l->x + k, l->I, 1 }, .accumulate = true,
+		.bf16 = l->bf16 });
 }
 
 static void db_block(void *arg, size_t i)
@@ -75,22 +87,32 @@ static void add_bias(struct linear *l)
 		cpu_k->axpy(l->db, 1, l->part + i * l->O, l->O);
 }
 
+static void backward(struct linear *l)
+{
+	l->cols = cpu_blocks(l->I, COLS);
+	if (l->dx)
+		pool_for(cpu_blocks(l->N, ROWS) * l->cols, dx_block, l);
+	l->cols = cpu_blocks(l->I, GRAD_COLS);
+	pool_for(cpu_blocks(l->O, GRAD_ROWS) * l->cols, dw_block, l);
+	if (l->db)
+		add_bias(l);
+}
+
 static void cpu_linear_bwd(float *dx, float *dw, float *db, const float *dy, const float *x,
 			   const float *w, size_t N, size_t I, size_t O)
 {
-	struct linear l = { .dx = dx, .dw = dw, .db = db, .dy = dy, .x = x, .w = w, .N = N, .I = I, .O = O };
-
-	l.cols = cpu_blocks(I, COLS);
-	if (dx)
-		pool_for(cpu_blocks(N, ROWS) * l.cols, dx_block, &l);
-	l.cols = cpu_blocks(I, GRAD_COLS);
-	pool_for(cpu_blocks(O, GRAD_ROWS) * l.cols, dw_block, &l);
-	if (db)
-		add_bias(&l);
+	backward(&(struct linear){ .dx = dx, .dw = dw, .db = db, .dy = dy, .x = x, .w = w, .N = N, .I = I, .O = O });
 }
 
-void cpu_linear(struct backend *b)
+static void bf16_linear_bwd(float *dx, float *dw, float *db, const float *dy, const float *x,
+			    const float *w, size_t N, size_t I, size_t O)
 {
-	b->linear_fwd = cpu_linear_fwd;
-	b->linear_bwd = cpu_linear_bwd;
+	backward(&(struct linear){ .dx = dx, .dw = dw, .db = db, .dy = dy, .x = x, .w = w, .N = N, .I = I, .O = O,
+		.bf16 = true });
+}
+
+void cpu_linear(struct backend *b, bool bf16)
+{
+	b->linear_fwd = bf16 ? bf16_linear_fwd : cpu_linear_fwd;
+	b->linear_bwd = bf16 ? bf16_linear_bwd : cpu_linear_bwd;
 }

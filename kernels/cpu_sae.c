@@ -22,13 +22,14 @@ static void encode(const struct sae_pass *s, float *f, float *xc, const float *x
 	for (size_t r = 0; r < n; r++)
 		cpu_k->sub(xc + r * s->D, x + r * s->D, s->p.b_dec, s->D);
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = s->F, .K = s->D, .c = f, .ldc = s->F,
-		.a = { xc, s->D, 1 }, .b = { s->p.enc, 1, s->D }, .bias = s->p.b_enc, .relu = true });
+		.a = { xc, s->D, 1 }, .b = { s->p.enc, 1, s->D }, .bias = s->p.b_enc, .relu = true,
+		.bf16 = s->bf16 });
 }
 
 static void decode(const struct sae_pass *s, float *xhat, const float *f, size_t n)
 {
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = s->D, .K = s->F, .c = xhat, .ldc = s->D,
-		.a = { f, s->F, 1 }, .b = { s->p.dec, s->D, 1 }, .bias = s->p.b_dec });
+		.a = { f, s->F, 1 }, .b = { s->p.dec, s->D, 1 }, .bias = s->p.b_dec, .bf16 = s->bf16 });
 }
 
 static void count_fired(uint32_t *fired, const float *f, size_t n, size_t F)
@@ -94,11 +95,9 @@ static void encode_block(void *arg, size_t i)
 	encode(s, d->f + from * s->F, cpu_block_scratch(ROWS * s->D), s->x + from * s->D, n);
 }
 
-static void cpu_sae_encode(float *f, const float *x, const struct sae_params *p, size_t N, size_t D, size_t F)
+static void encode_all(const struct sae_pass *s, float *f)
 {
-	struct dense d = { .s = { .x = x, .p = *p, .N = N, .D = D, .F = F }, .f = f };
-
-	pool_for(cpu_blocks(N, ROWS), encode_block, &d);
+	pool_for(cpu_blocks(s->N, ROWS), encode_block, &(struct dense){ .s = *s, .f = f });
 }
 
 static void decode_block(void *arg, size_t i)
@@ -112,12 +111,11 @@ static void decode_block(void *arg, size_t i)
 		decode(s, s->xhat + from * s->D, f, n);
 }
 
-static void cpu_sae_decode(float *xhat, const float *f, const struct sae_params *p, size_t N, size_t D, size_t F)
+static void decode_all(const struct sae_pass *s, const float *f)
 {
 	union { const float *in; float *f; } u = { f };         /* only read */
-	struct dense d = { .s = { .p = *p, .N = N, .D = D, .F = F, .xhat = xhat }, .f = u.f };
 
-	pool_for(cpu_blocks(N, ROWS), decode_block, &d);
+	pool_for(cpu_blocks(s->N, ROWS), decode_block, &(struct dense){ .s = *s, .f = u.f });
 }
 
 static void forward_block(void *arg, size_t i)
@@ -137,12 +135,10 @@ static void forward_block(void *arg, size_t i)
 	count(s, &a->sums[i], d, f, xhat, from, n);
 }
 
-static void cpu_sae_forward(struct sae_sums *sums, float *err2, float *l1, float *xhat, uint32_t *fired,
-			    const float *x, const struct sae_params *p, size_t N, size_t D, size_t F)
+static void forward_all(struct sae_sums *sums, const struct sae_pass *s)
 {
-	const size_t blocks = cpu_blocks(N, ROWS);
-	struct dense d = { .s = { .x = x, .p = *p, .N = N, .D = D, .F = F,
-		.err2 = err2, .l1 = l1, .xhat = xhat, .fired = fired } };
+	const size_t blocks = cpu_blocks(s->N, ROWS);
+	struct dense d = { .s = *s };
 
 	d.sums = (struct sae_sums *)(void *)cpu_op_scratch(blocks * sizeof(*d.sums) / sizeof(float));
 	pool_for(blocks, forward_block, &d);
@@ -170,7 +166,7 @@ static void grad_rows(void *arg, size_t i)
 		cpu_k->axpy(sum, 1, d + r * D, D);
 	}
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = F, .K = D, .c = df, .ldc = F,
-		.a = { d, D, 1 }, .b = { s->p.dec, 1, D } });
+		.a = { d, D, 1 }, .b = { s->p.dec, 1, D }, .bf16 = s->bf16 });
 	cpu_k->relu_bwd(df, f, s->lambda_n, n * F);
 }
 
@@ -182,9 +178,9 @@ static void grad_features(void *arg, size_t i)
 	const size_t j = i * FEATURES, n = cpu_min(FEATURES, s->F - j), D = s->D;
 
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = D, .K = s->N, .c = s->g.dec + j * D, .ldc = D,
-		.a = { a->f + j, 1, s->F }, .b = { a->dxhat, D, 1 } });
+		.a = { a->f + j, 1, s->F }, .b = { a->dxhat, D, 1 }, .bf16 = s->bf16 });
 	dnn_gemm(&(struct dnn_gemm){ .M = n, .N = D, .K = s->N, .c = s->g.enc + j * D, .ldc = D,
-		.a = { a->df + j, 1, s->F }, .b = { a->xc, D, 1 } });
+		.a = { a->df + j, 1, s->F }, .b = { a->xc, D, 1 }, .bf16 = s->bf16 });
 	memset(s->g.b_enc + j, 0, n * sizeof(float));
 	for (size_t r = 0; r < s->N; r++)
 		cpu_k->axpy(s->g.b_enc + j, 1, a->df + r * s->F + j, n);
@@ -217,21 +213,43 @@ static void grad_dense(struct sae_sums *sums, const struct sae_pass *s)
 	*sums = cpu_sae_add_up(d.sums, blocks);
 }
 
-static void cpu_sae_grad(struct sae_sums *sums, uint32_t *fired, const struct sae_params *g,
-			 const float *x, const struct sae_params *p, double lambda,
-			 size_t N, size_t D, size_t F)
+static void grad_all(struct sae_sums *sums, const struct sae_pass *s)
 {
-	const struct sae_pass s = { .x = x, .p = *p, .g = *g, .N = N, .D = D, .F = F,
-		.lambda_n = (float)(lambda / (double)N), .fired = fired };
-
-	if (!cpu_sae_grad_sparse(sums, &s))
-		grad_dense(sums, &s);
+	if (!cpu_sae_grad_sparse(sums, s))
+		grad_dense(sums, s);
 }
 
-void cpu_sae(struct backend *b)
+/* ---- the ops, with operands in float32 and in bf16 ---- */
+
+#define OPS(kind, in_bf16) \
+static void kind##_encode(float *f, const float *x, const struct sae_params *p, size_t N, size_t D, size_t F) \
+{ \
+	encode_all(&(struct sae_pass){ .x = x, .p = *p, .N = N, .D = D, .F = F, .bf16 = in_bf16 }, f); \
+} \
+static void kind##_decode(float *xhat, const float *f, const struct sae_params *p, size_t N, size_t D, size_t F) \
+{ \
+	decode_all(&(struct sae_pass){ .p = *p, .N = N, .D = D, .F = F, .xhat = xhat, .bf16 = in_bf16 }, f); \
+} \
+static void kind##_forward(struct sae_sums *sums, float *err2, float *l1, float *xhat, uint32_t *fired, \
+			   const float *x, const struct sae_params *p, size_t N, size_t D, size_t F) \
+{ \
+	forward_all(sums, &(struct sae_pass){ .x = x, .p = *p, .N = N, .D = D, .F = F, \
+		.err2 = err2, .l1 = l1, .xhat = xhat, .fired = fired, .bf16 = in_bf16 }); \
+} \
+static void kind##_grad(struct sae_sums *sums, uint32_t *fired, const struct sae_params *g, const float *x, \
+			const struct sae_params *p, double lambda, size_t N, size_t D, size_t F) \
+{ \
+	grad_all(sums, &(struct sae_pass){ .x = x, .p = *p, .g = *g, .N = N, .D = D, .F = F, \
+		.lambda_n = (float)(lambda / (double)N), .fired = fired, .bf16 = in_bf16 }); \
+}
+
+OPS(f32, false)
+OPS(bf16, true)
+
+void cpu_sae(struct backend *b, bool bf16)
 {
-	b->sae_encode = cpu_sae_encode;
-	b->sae_decode = cpu_sae_decode;
-	b->sae_forward = cpu_sae_forward;
-	b->sae_grad = cpu_sae_grad;
+	b->sae_encode = bf16 ? bf16_encode : f32_encode;
+	b->sae_decode = bf16 ? bf16_decode : f32_decode;
+	b->sae_forward = bf16 ? bf16_forward : f32_forward;
+	b->sae_grad = bf16 ? bf16_grad : f32_grad;
 }

@@ -81,7 +81,8 @@ static bool find_active(const struct sae_pass *s, struct found *w, const float *
 		const size_t cols = cpu_min(CHUNK, s->F - j);
 
 		dnn_gemm(&(struct dnn_gemm){ .M = n, .N = cols, .K = s->D, .c = w->tile, .ldc = CHUNK,
-			.a = { xc, s->D, 1 }, .b = { s->p.enc + j * s->D, 1, s->D }, .bias = s->p.b_enc + j });
+			.a = { xc, s->D, 1 }, .b = { s->p.enc + j * s->D, 1, s->D }, .bias = s->p.b_enc + j,
+			.bf16 = s->bf16 });
 		for (size_t r = 0; r < n; r++) {
 			w->piece[piece++] = total;
 			total += (uint32_t)cpu_k->compact(w->feature + total, w->f + total,

@@ -24,6 +24,7 @@ struct dnn_gemm {       /* c (M,N) = or += a (M,K) b (K,N) [+ bias (N)], then [r
 	struct dnn_matrix a, b;
 	const float *bias;      /* NULL: none */
 	bool accumulate, relu;
+	bool bf16;              /* a and b rounded to bf16 first; products and sums stay float32 */
 };
 
 void dnn_gemm(const struct dnn_gemm *g);

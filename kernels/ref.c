@@ -394,7 +394,7 @@ static double ref_sumsq(const real *x, size_t n)
 void backend_ref(struct backend *b)
 {
 	*b = (struct backend){
-		.name = "ref",
+		.name = "ref", .precision = "f32", .exact = b,
 		.alloc = xaligned, .release = free, .put = ref_put, .get = ref_put,
 		.zero = ref_zero, .sync = ref_sync,
 		.embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd,

@@ -147,9 +147,10 @@ static uint64_t eval_windows(const struct windows *val)
 	return val->count < o.eval_contexts ? val->count : o.eval_contexts;
 }
 
-/* Mean loss over all positions of the first windows. */
+/* Mean loss over all positions of the first windows, in float32 whatever the training's precision. */
 static double evaluate(struct gpt *g, const struct windows *val)
 {
+	const struct backend *training = g->be;
 	const size_t T = val->T;
 	int32_t *idx = xcalloc(xmul(o.batch, T), sizeof(*idx));
 	int32_t *targets = xcalloc(xmul(o.batch, T), sizeof(*targets));
@@ -157,12 +158,14 @@ static double evaluate(struct gpt *g, const struct windows *val)
 	double sum = 0;
 	size_t n;
 
+	g->be = training->exact;
 	for (uint64_t i = 0; i < windows; i += n) {
 		n = windows - i < o.batch ? windows - i : o.batch;
 		for (size_t b = 0; b < n; b++)
 			windows_at(val, i + b, idx + b * T, targets + b * T);
 		sum += gpt_loss(g, idx, targets, n, T) * (double)n;
 	}
+	g->be = training;
 	free(idx);
 	free(targets);
 	if (!isfinite(sum))
@@ -400,7 +403,7 @@ static void make(struct run *r, char **paths, const struct gpt_config *c, const 
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	struct recipe *p = recipe(r, init_id), *state = recipe(r, init_id);
 
-	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
 	r->g = gpt_new(be, c, o.batch, GPT_TRAIN);
 	if (!resumable || !resume(r, state)) {
 		if (init)

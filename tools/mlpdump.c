@@ -443,7 +443,7 @@ static void make(struct dump *d, const struct gpt_config *c, const struct tensor
 	const bool to_file = strcmp(o.c.output, "-") != 0;
 	struct recipe *p = recipe(d, id), *state = recipe(d, id);
 
-	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
 	d->g = gpt_new(be, c, o.batch, GPT_EVAL);
 	gpt_load(d->g, t);
 	specify(d, id);

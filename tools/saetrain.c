@@ -342,7 +342,7 @@ static void make(struct run *r, const struct recipe *p)
 	const size_t eval_rows = judge_rows(&r->judge);
 	struct recipe *state = recipe(r);
 
-	recipe_add(state, "backend", "%s", be->name); /* a run goes on only where it began */
+	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
 	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
 	r->resampler = resampler_new(r->s, &r->plan, o.batch);
 	judge_start(&r->judge, be);

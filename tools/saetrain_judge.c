@@ -23,7 +23,7 @@ void judge_start(struct judge *j, const struct backend *be)
 {
 	if (!j->t)
 		return;
-	j->g = gpt_new(be, &j->c, BATCH, GPT_EVAL);
+	j->g = gpt_new(be->exact, &j->c, BATCH, GPT_EVAL);
 	gpt_load(j->g, j->t);
 	j->idx = xcalloc(judge_rows(j), sizeof(*j->idx));
 	j->targets = xcalloc(judge_rows(j), sizeof(*j->targets));
@@ -59,6 +59,9 @@ static void each_batch(struct judge *j, void (*fn)(struct eval *, const int32_t 
 
 struct eval_result judge_figures(struct judge *j, struct sae *s, double ultra_low)
 {
+	const struct backend *training = s->be;
+
+	s->be = training->exact;
 	if (!j->e) {
 		j->e = eval_new(j->g, s, BATCH, j->val.T);
 		each_batch(j, eval_clean);
@@ -68,6 +71,7 @@ struct eval_result judge_figures(struct judge *j, struct sae *s, double ultra_lo
 	each_batch(j, eval_spliced);
 	const struct eval_result r = eval_end(j->e, ultra_low);
 
+	s->be = training;
 	if (!isfinite(r.loss_spliced) || !isfinite(r.mse))
 		die("the validation loss is not a number");
 	return r;

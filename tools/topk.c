@@ -503,7 +503,7 @@ static void make(struct run *r, const struct gpt_config *c, const struct tensors
 	json_t *fields = json_object();
 
 	allocate(r, c, gpt, sae);
-	recipe_add(state, "backend", "%s", r->g->be->name); /* a run goes on only where it began */
+	recipe_add(state, "backend", "%s %s", r->g->be->name, r->g->be->precision); /* a run goes on only where it began */
 	resume(r, state);
 	run_passes(r, state);
 	const uint64_t bytes = write_fields(r, outdir_part(dir), fields);
