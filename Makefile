@@ -122,6 +122,8 @@ MIX := $(ACTS:$(OUT)/acts/%=$(OUT)/mix/%)
 SITE := $(SAE)/html/index.html
 STAGE = -j $(THREADS) -s $(SEED)
 NET = --device $(DEVICE) --precision $(PRECISION)
+# Tools leave whole outputs only, so make deletes none when one fails, is interrupted or finds another at work.
+.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SITE)
 # Under make -jN the per-shard tools share threads and memory.
 SHARE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 given = $(if $(filter-out 0,$($2)),$1 $($2))

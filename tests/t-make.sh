@@ -34,9 +34,18 @@ ok "SAMPLES=12: activations and what follows" only '^./(acts|mix|pick.zst|sae)' 
 ok "back to the preset" tiny html
 sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
 same "the same bytes as at first" "$TMP/first" "$TMP/again"
+ok "a stage that fails leaves what was made" eval '! tiny acts DTYPE=f8; test -s "$TMP/tiny/acts/002.zst"'
+ok "... and nothing reruns" nothing_ran html
 ok "make -j2 THREADS=1" eval 'rm -rf "$TMP/tiny"; tiny -j2 THREADS=1 html'
 sums "$TMP/tiny" >"$TMP/parallel"
 same "the same bytes with -j2 and one thread a tool" "$TMP/first" "$TMP/parallel"
+rm -rf "$TMP/tiny"
+tiny html >/dev/null 2>&1 &
+tiny html >/dev/null 2>&1
+wait $!
+ok "two makes at once: neither deletes what the other made" tiny html
+sums "$TMP/tiny" >"$TMP/two"
+same "the same bytes as one alone" "$TMP/first" "$TMP/two"
 ok "a moved output folder: nothing reruns" eval 'mv "$TMP/tiny" "$TMP/moved"; mv "$TMP/moved" "$TMP/tiny"; nothing_ran html'
 
 # Killed anywhere, made again: the same bytes.
