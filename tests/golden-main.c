@@ -1,5 +1,5 @@
-/* golden DIR [PREFIX…] -- replays every fixture of a folder (whose name starts so) on every backend;
- * TAP, exit 1 on any failure */
+/* golden [--isas] DIR [PREFIX…] -- replays every fixture of a folder (whose name starts so) on every backend,
+ * with --isas also on instruction sets of the cpu that it would not take here; TAP, exit 1 on any failure */
 #include "golden.h"
 
 #include <dirent.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "cpu.h"
 #include "pool.h"
 
 const struct tolerance
@@ -32,7 +33,7 @@ static void fail_where(const char *what, size_t i, double got, double ref)
 
 void golden_check(const struct golden *g, const char *what, bool ok)
 {
-	check(ok, "%s %s %s", g->be->name, g->name, what);
+	check(ok, "%s %s %s", g->path, g->name, what);
 }
 
 static bool within(const double *got, const double *ref, size_t n, struct tolerance tol, size_t *at)
@@ -261,28 +262,38 @@ static bool chosen(const char *name, char **prefixes)
 	return !*prefixes;
 }
 
+/* Backends, and what a backend chooses by the processor. */
+static const struct {
+	const char *name, *device, *isa;
+} paths[] = {
+	{ "ref", "ref", NULL }, { "cpu", "cpu", NULL }, { "cpu-avx2", "cpu", "avx2" }, { "cpu-plain", "cpu", "plain" },
+};
+
 int main(int argc, char **argv)
 {
-	static const char *const backends[] = { "ref", "cpu" };
+	const bool isas = argc > 1 && !strcmp(argv[1], "--isas");
 	struct dirent **list;
+	char **args = argv + 1 + isas;
 
 	base_tool = "golden";
 	base_quiet = true;
-	if (argc < 2)
-		die_usage("usage: golden DIR [PREFIX…]");
-	const int n = scandir(argv[1], &list, is_json, alphasort);
+	if (argc < 2 + isas)
+		die_usage("usage: golden [--isas] DIR [PREFIX…]");
+	const int n = scandir(args[0], &list, is_json, alphasort);
 
 	if (n <= 0)
-		die("no fixtures in '%s'", argv[1]);
+		die("no fixtures in '%s'", args[0]);
 	pool_start(2);
-	for (size_t b = 0; b < ARRAY_LEN(backends); b++) {
-		struct golden g = { argv[1], NULL, backend_open(backends[b], "f32"), NULL, NULL };
+	for (size_t p = 0; p < ARRAY_LEN(paths); p++) {
+		struct golden g = { .path = paths[p].name, .dir = args[0], .be = backend_open(paths[p].device, "f32") };
 
+		if (paths[p].isa && (!isas || !cpu_use_isa(paths[p].isa)))
+			continue;
 		for (int i = 0; i < n; i++) {
 			char *name = xstrdup(list[i]->d_name);
 
 			*strrchr(name, '.') = 0;
-			if (chosen(name, argv + 2))
+			if (chosen(name, args + 1))
 				replay(&g, name);
 			free(name);
 		}

@@ -49,7 +49,8 @@ void golden_pipeline(const struct golden *g, size_t max_batch, struct gpt **gpt,
 {
 	char *path = xformat("%s/pipeline_model.safetensors", g->dir);
 	char *config = xformat("%s/pipeline_model.json", g->dir);
-	struct golden m = { g->dir, "pipeline_model", g->be, tensors_open(path), json_load_file(config, 0, NULL) };
+	struct golden m = { g->path, g->dir, "pipeline_model", g->be, tensors_open(path),
+		json_load_file(config, 0, NULL) };
 
 	if (!m.j)
 		die("cannot read '%s'", config);

@@ -12,6 +12,7 @@
 #include "sae.h"
 
 struct golden {
+	const char *path;               /* backend, and instruction set, for the lines */
 	const char *dir, *name;         /* folder; fixture under replay */
 	const struct backend *be;
 	struct tensors *t;              /* NULL for fixtures without tensors */

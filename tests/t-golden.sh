@@ -1,2 +1,2 @@
-# The reference's numbers, replayed on every backend.
-exec "${BIN:-out/bin}/tests/golden" "$(dirname "$0")/fixtures/golden"
+# The reference's numbers, replayed on every backend and instruction set.
+exec "${BIN:-out/bin}/tests/golden" --isas "$(dirname "$0")/fixtures/golden"
