@@ -213,6 +213,8 @@ is "a dot of the scatter is a feature" true '(c => { const b = c.getBoundingClie
 	return document.querySelector(".scatter + .note").textContent; })(document.querySelector(".scatter canvas"))'
 step goto f=007
 is "zeros before a number" "Feature 7" 'document.querySelector("h1").textContent'
+step goto f=3
+is "a dead feature has no rank" "dead density 0 % 0 tokens" '[".badge", ".facts"].map(s => document.querySelector(s).innerText.replace(/\s+/g, " ").replace(/ of .*/, "")).join(" ")'
 step goto f=40
 is "a feature that is not there" "There is no feature 40: they are 0 to 39." '$("trouble").hidden || $("trouble").textContent'
 step goto f=4 click '#theme'

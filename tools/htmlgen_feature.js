@@ -160,8 +160,7 @@ function featureHead(f, c) {
 			el("a", { class: "badge " + kind, href: "#features?list=" + kind }, kindName[kind])),
 		el("dl", { class: "facts" },
 			fact("density", percent(c.density[f]), `${plural(c.active[f], "token")} of ${whole(site.index.tokens)}`),
-			fact("rank by density", whole(c.rank[f]), `of ${whole(F)}`),
-			c.active[f] ? [fact("maximum", short(c.max[f], 4)), fact("mean where active", short(c.mean[f], 4))] : null));
+			c.active[f] ? [fact("rank by density", whole(c.rank[f]), `of ${whole(F)}`), fact("maximum", short(c.max[f], 4)), fact("mean where active", short(c.mean[f], 4))] : null));
 }
 
 function legend() {

@@ -84,7 +84,7 @@ function tokenList(ids, names) {
 function densityCell(f, c) {
 	const density = c.density[f], meter = el("i", { class: "meter " + kindOf(density) });
 	meter.style.width = density ? Math.max(2, 100 + 100 * Math.log10(density) / 6) + "%" : 0;
-	return el("td", { class: "n density", title: `${plural(c.active[f], "token")}; rank ${whole(c.rank[f])}` },
+	return el("td", { class: "n density", title: plural(c.active[f], "token") + (density ? `; rank ${whole(c.rank[f])}` : "") },
 		density ? percent(density) : "dead", meter);
 }
 
