@@ -75,7 +75,7 @@ function saeCurves() {
 	const run = site.sae, x = run.curves.step, resampled = run.curves.resampled || [];
 	const plot = plotter(run, x, { xLabel: "step", marks: x.filter((_, i) => resampled[i] > 0) });
 	return [
-		plot("Loss recovered", "", [["against zeros", "eval.loss_recovered"], ["the mean", "eval.loss_recovered_mean"]],
+		plot("Loss recovered", "", [["against zeros", "eval.loss_recovered"], ["against the mean", "eval.loss_recovered_mean"]],
 			{ format: percent }),
 		plot("L0", "features active on a token, log scale", [["validation", "eval.l0"], ["training", "train.l0"]], { log: true }),
 		plot("Explained variance", "", [["validation", "eval.explained_variance"]], { format: percent }),

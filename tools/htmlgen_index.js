@@ -13,9 +13,18 @@ const words = [
 		"most of these say little."],
 	["high density", () => `A feature that is active on at least ${percent(site.density.cut)} of tokens.`],
 	["dead", "A feature that was never active on the tokens that were read."],
+	["next-token loss", "Minus the logarithm of the probability that the model gave to the token that came next, on average, " +
+		"in nats (natural logarithm): the lower, the better it predicts."],
+	["unigram baseline", "The next-token loss of a guess that knows nothing but how frequent each token is."],
+	["spliced, ablated", "The model with its activations replaced: spliced, by the autoencoder's reconstruction; zero- and " +
+		"mean-ablated, by zeros and by their mean."],
 	["loss recovered", "How much of the model's prediction survives when the activations are replaced by their " +
 		"reconstruction: 100 % is as good as the original, 0 % as bad as zeros."],
 	["explained variance", "The share of the activations' variance about their mean that the reconstruction keeps."],
+	["L1, lambda", "The sum of a token's activations; training charges lambda times its mean beside the mean squared error, " +
+		"which keeps L0 low."],
+	["resampling", "During training, features long silent are given new directions: those of inputs that were " +
+		"reconstructed badly."],
 ];
 
 function summaryCards() {
@@ -29,8 +38,8 @@ function summaryCards() {
 			`as trained, ${loss(e.loss_spliced)} through the autoencoder, ${loss(e.loss_zero)} with zeros`),
 		e && card("L0", short(e.l0), `of ${whole(F)} features active on a token`),
 		e && card("Explained variance", percent(e.explained_variance, 4), `mean squared error ${short(e.mse)}`),
-		card("Alive features", whole(F - d.dead), `of ${whole(F)} (${percent((F - d.dead) / F)}) on ` +
-			`${whole(site.index.tokens)} tokens: ${whole(d.high)} high, ${whole(d.ultraLow)} ultra-low density, ${whole(d.dead)} dead`),
+		card("Alive features", whole(F - d.dead), `of ${whole(F)} (${percent((F - d.dead) / F)}) on the ` +
+			`${whole(site.index.tokens)} tokens read for these pages: ${whole(d.high)} high, ${whole(d.ultraLow)} ultra-low density, ${whole(d.dead)} dead`),
 		g && card("Language model", loss(g.val_loss),
 			`nats a token on validation text; ${loss(g.unigram)} for the unigram baseline`));
 }
@@ -81,7 +90,7 @@ function densitySection() {
 	return el("section", { "aria-labelledby": "h-density" }, el("h2", { id: "h-density" }, "Densities"),
 		el("p", {}, `Of ${whole(site.index.features)} features `, link("high", d.high, "are of high density"), ", ",
 			link("ultra", d.ultraLow, "of ultra-low density"), " and ", link("dead", d.dead, "dead"),
-			". Each bar counts the features of one tenth of a decade; a click lists them."),
+			d.high + d.ultraLow ? ". Each bar counts the features of one tenth of a decade; a click lists them." : "."),
 		densityChart(), dots);
 }
 
@@ -112,11 +121,12 @@ function aboutSection() {
 /* ---- the view ---- */
 function makeIndex() {
 	const { features, inputs, gpt } = site.index, layers = gpt && gpt.n_layer;
+	const mlp = layers > 1 ? `the last MLP of a ${layers}-layer GPT` : `a ${layers ? "1-layer " : ""}GPT's MLP`;
 	parts.table = el("div", {});
 	return el("div", { class: "index" },
 		el("section", {}, el("h1", {}, `${whole(features)} features of a language model`),
 			el("p", { class: "lead" }, `A sparse autoencoder took the ${inputs ? whole(inputs) + " " : ""}activations of ` +
-				`${layers ? `a ${layers}-layer ` : "a "}GPT's MLP apart into features. Each has a page: where in the text ` +
+				`${mlp} apart into features. Each has a page: where in the text ` +
 				"it is active, and which next tokens it speaks for."),
 			summaryCards()),
 		densitySection(),
