@@ -72,6 +72,9 @@ struct backend {
 	/* Causal self-attention, scores / sqrt(C/NH).  qkv (B·T,3C) = q|k|v, y (B·T,C),
 	 * lse (B,NH,T) log-sum-exp of the scaled scores, kept for backward */
 	void (*attention_fwd)(real *y, real *lse, const real *qkv, size_t B, size_t T, size_t C, size_t NH);
+	/* The same of n of the B·T rows alone (ascending): y, q (n,C) are theirs, kv (B·T,2C) = k|v of all */
+	void (*attention_rows)(real *y, const real *q, const real *kv, const uint32_t *rows, size_t n,
+			       size_t B, size_t T, size_t C, size_t NH);
 	/* dqkv (B·T,3C) = */
 	void (*attention_bwd)(real *dqkv, const real *dy, const real *y, const real *lse,
 			      const real *qkv, size_t B, size_t T, size_t C, size_t NH);

@@ -58,8 +58,6 @@ struct cpu_kernels {
 			      size_t rows, size_t depth, struct cpu_fetch *f);
 	/* e (rows,panel) = 2^e; sum (panel) += the column sums */
 	void (*panel_exp)(float *e, float *sum, size_t rows);
-	/* column i of e (rows,panel) below row i = with */
-	void (*panel_causal)(float *e, size_t rows, float with);
 	/* part (cols,panel) += wᵀ e; w (depth,cols), e (depth,panel) */
 	void (*panel_sum)(float *part, const float *e, const float *w, size_t ld, size_t depth, size_t cols);
 	/* dw (rows,cols) += Σ over panels of e xs: panels of e (rows,panel) are e_panel apart; xs is packed by

@@ -18,23 +18,39 @@ static const float log2e = 1.44269504f, overflow = 1e30f;
 
 struct attention {
 	float *y, *dqkv, *lse_out;
-	const float *qkv, *dy, *y_in, *lse;
-	size_t T, C, NH, size;
+	const float *q, *kv, *dy, *y_in, *lse;
+	size_t T, C, NH, size, q_ld, kv_ld;
+	const uint32_t *rows;           /* NULL: all are queries; otherwise n of them */
+	size_t n;
 	float scale;
 };
 
-/* One head: rows of q, k, v (ld 3C) and of y, dy (ld C), and of the gradients. */
+/* One head: rows of q (ld q_ld), k, v (ld kv_ld) and of y, dy (ld C), and of the gradients. */
 struct head {
 	const struct attention *a;
 	const float *q, *k, *v, *y_in, *dy, *lse;
 	float *y, *dq, *dk, *dv, *lse_out;
 };
 
+/* Queries of a panel: consecutive rows of q, and their positions, ascending */
+struct queries {
+	size_t first, n;
+	uint32_t at[CPU_PANEL_MAX];
+};
+
 static struct head head_at(const struct attention *a, size_t i)
 {
-	const size_t row = i / a->NH * a->T, at = row * 3 * a->C + i % a->NH * a->size;
-	const size_t y_at = row * a->C + i % a->NH * a->size;
-	struct head h = { .a = a, .q = a->qkv + at, .k = a->qkv + at + a->C, .v = a->qkv + at + 2 * a->C };
+	const size_t row = i / a->NH * a->T, col = i % a->NH * a->size, at = row * 3 * a->C + col;
+	const size_t y_at = row * a->C + col;
+	struct head h = { .a = a, .k = a->kv + row * a->kv_ld + col };
+
+	h.v = h.k + a->C;
+	if (a->rows) {
+		h.q = a->q + col;
+		h.y = a->y + col;
+		return h;
+	}
+	h.q = a->q + at;
 
 	if (a->dqkv) {
 		h.dq = a->dqkv + at;
@@ -73,63 +89,90 @@ static void transpose_back(float *y, size_t ld, const float *xt, const float *fa
 			y[i * ld + d] = factor[i] * xt[d * cpu_k->panel + i];
 }
 
-/* e (keys,panel) = 2^(score - reference) of the queries from t; later keys as good as 0; sum (panel) */
-static void probabilities(const struct head *h, float *e, float *sum, const float *xt, const float *reference,
-			  size_t t, size_t n)
+static struct queries consecutive(size_t t, size_t n)
 {
-	const size_t P = cpu_k->panel, ld = 3 * h->a->C;
-	float *diagonal = e + t * P;
+	struct queries q = { .first = t, .n = n };
+
+	for (size_t i = 0; i < n; i++)
+		q.at[i] = (uint32_t)(t + i);
+	return q;
+}
+
+static size_t keys_of(const struct queries *q)
+{
+	return q->at[q->n - 1] + 1;
+}
+
+/* Column i of e (keys,panel) behind its query = with */
+static void causal(float *e, const struct queries *q, float with)
+{
+	for (size_t key = q->at[0] + 1; key < keys_of(q); key++)
+		for (size_t i = 0; q->at[i] < key; i++)
+			e[key * cpu_k->panel + i] = with;
+}
+
+/* e (keys,panel) = 2^(score - reference) of the queries; later keys as good as 0; sum (panel) */
+static void probabilities(const struct head *h, float *e, float *sum, const float *xt, const float *reference,
+			  const struct queries *q)
+{
+	const size_t P = cpu_k->panel, keys = keys_of(q);
 	struct cpu_fetch none = { 0 };
 
 	memset(sum, 0, P * sizeof(*sum));
-	cpu_k->panel_product(e, xt, reference, h->k, ld, t + n, h->a->size, &none);
-	cpu_k->panel_causal(diagonal, n, -1e4f);        /* 2^-1e4 is 0, or as good as */
-	cpu_k->panel_exp(e, sum, t + n);
+	cpu_k->panel_product(e, xt, reference, h->k, h->a->kv_ld, keys, h->a->size, &none);
+	causal(e, q, -1e4f);    /* 2^-1e4 is 0, or as good as */
+	cpu_k->panel_exp(e, sum, keys);
 }
 
 /* ---- forward ---- */
 
 /* reference (panel) = the highest score of each query; e: scratch */
-static void highest(const struct head *h, float *e, float *reference, const float *xt, size_t t, size_t n)
+static void highest(const struct head *h, float *e, float *reference, const float *xt, const struct queries *q)
 {
-	const size_t P = cpu_k->panel;
+	const size_t P = cpu_k->panel, keys = keys_of(q);
 	struct cpu_fetch none = { 0 };
 
 	memset(reference, 0, P * sizeof(*reference));
-	cpu_k->panel_product(e, xt, reference, h->k, 3 * h->a->C, t + n, h->a->size, &none);
-	cpu_k->panel_causal(e + t * P, n, -INFINITY);
-	for (size_t i = 0; i < n; i++) {
+	cpu_k->panel_product(e, xt, reference, h->k, h->a->kv_ld, keys, h->a->size, &none);
+	causal(e, q, -INFINITY);
+	for (size_t i = 0; i < q->n; i++) {
 		reference[i] = -INFINITY;
-		for (size_t j = 0; j < t + n; j++)
+		for (size_t j = 0; j < keys; j++)
 			reference[i] = fmaxf(reference[i], e[j * P + i]);
 	}
 }
 
-static void fwd_panel(const struct head *h, size_t t, float *xt, float *part, float *e)
+static void fwd_panel(const struct head *h, const struct queries *p, float *xt, float *part, float *e)
 {
 	const struct attention *a = h->a;
-	const size_t P = cpu_k->panel, n = cpu_min(P, a->T - t), ld = 3 * a->C, size = a->size;
-	const float *q = h->q + t * ld, *k = h->k + t * ld;
+	const size_t P = cpu_k->panel, size = a->size;
+	const float *q = h->q + p->first * a->q_ld;
 	float sum[CPU_PANEL_MAX], reference[CPU_PANEL_MAX] = { 0 };
 	bool safe = true;
 
-	transpose(xt, q, ld, n, size, a->scale * log2e);
-	for (size_t i = 0; i < n; i++)
-		reference[i] = cpu_k->dot(q + i * ld, k + i * ld, size) * a->scale * log2e;
-	probabilities(h, e, sum, xt, reference, t, n);
-	for (size_t i = 0; i < n; i++)
+	transpose(xt, q, a->q_ld, p->n, size, a->scale * log2e);
+	for (size_t i = 0; i < p->n; i++)
+		reference[i] = cpu_k->dot(q + i * a->q_ld, h->k + p->at[i] * a->kv_ld, size) * a->scale * log2e;
+	probabilities(h, e, sum, xt, reference, p);
+	for (size_t i = 0; i < p->n; i++)
 		safe = safe && sum[i] < overflow;
 	if (!safe) {
-		highest(h, e, reference, xt, t, n);
-		probabilities(h, e, sum, xt, reference, t, n);
+		highest(h, e, reference, xt, p);
+		probabilities(h, e, sum, xt, reference, p);
 	}
 	memset(part, 0, size * P * sizeof(*part));
-	cpu_k->panel_sum(part, e, h->v, ld, t + n, size);
-	for (size_t i = 0; i < n; i++) {
-		h->lse_out[t + i] = reference[i] / log2e + logf(sum[i]);
+	cpu_k->panel_sum(part, e, h->v, a->kv_ld, keys_of(p), size);
+	for (size_t i = 0; i < p->n; i++) {
+		if (h->lse_out)
+			h->lse_out[p->at[i]] = reference[i] / log2e + logf(sum[i]);
 		sum[i] = 1 / sum[i];
 	}
-	transpose_back(h->y + t * a->C, a->C, part, sum, n, size);
+	transpose_back(h->y + p->first * a->C, a->C, part, sum, p->n, size);
+}
+
+static float *fwd_scratch(const struct attention *a)
+{
+	return cpu_block_scratch((2 * a->size + a->T) * cpu_k->panel);
 }
 
 static void fwd_head(void *arg, size_t i)
@@ -137,25 +180,79 @@ static void fwd_head(void *arg, size_t i)
 	const struct attention *a = arg;
 	const struct head h = head_at(a, i);
 	const size_t P = cpu_k->panel;
-	float *xt = cpu_block_scratch((2 * a->size + a->T) * P), *part = xt + a->size * P, *e = part + a->size * P;
+	float *xt = fwd_scratch(a), *part = xt + a->size * P, *e = part + a->size * P;
 
-	for (size_t t = 0; t < a->T; t += P)
-		fwd_panel(&h, t, xt, part, e);
+	for (size_t t = 0; t < a->T; t += P) {
+		const struct queries q = consecutive(t, cpu_min(P, a->T - t));
+
+		fwd_panel(&h, &q, xt, part, e);
+	}
 }
 
-static struct attention attention_of(const float *qkv, size_t T, size_t C, size_t NH)
+static struct attention attention_of(size_t T, size_t C, size_t NH)
 {
-	return (struct attention){ .qkv = qkv, .T = T, .C = C, .NH = NH, .size = C / NH,
+	return (struct attention){ .T = T, .C = C, .NH = NH, .size = C / NH, .q_ld = 3 * C, .kv_ld = 3 * C,
 		.scale = 1 / sqrtf((float)(C / NH)) };
 }
 
 static void cpu_attention_fwd(float *y, float *lse, const float *qkv, size_t B, size_t T, size_t C, size_t NH)
 {
-	struct attention a = attention_of(qkv, T, C, NH);
+	struct attention a = attention_of(T, C, NH);
 
+	a.q = qkv;
+	a.kv = qkv + C;
 	a.y = y;
 	a.lse_out = lse;
 	pool_for(B * NH, fwd_head, &a);
+}
+
+/* ---- forward, of some rows ---- */
+
+/* The first of the rows that is not below `row` */
+static size_t lower_bound(const struct attention *a, size_t row)
+{
+	size_t from = 0, to = a->n;
+
+	while (from < to) {
+		const size_t middle = from + (to - from) / 2;
+
+		if (a->rows[middle] < row)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
+static void rows_head(void *arg, size_t i)
+{
+	const struct attention *a = arg;
+	const struct head h = head_at(a, i);
+	const size_t P = cpu_k->panel, first = i / a->NH * a->T, end = lower_bound(a, first + a->T);
+	float *xt = fwd_scratch(a), *part = xt + a->size * P, *e = part + a->size * P;
+
+	for (size_t r = lower_bound(a, first); r < end; r += P) {
+		struct queries q = { .first = r, .n = cpu_min(P, end - r) };
+
+		for (size_t j = 0; j < q.n; j++)
+			q.at[j] = a->rows[r + j] - (uint32_t)first;
+		fwd_panel(&h, &q, xt, part, e);
+	}
+}
+
+static void cpu_attention_rows(float *y, const float *q, const float *kv, const uint32_t *rows, size_t n,
+			       size_t B, size_t T, size_t C, size_t NH)
+{
+	struct attention a = attention_of(T, C, NH);
+
+	a.q = q;
+	a.q_ld = C;
+	a.kv = kv;
+	a.kv_ld = 2 * C;
+	a.rows = rows;
+	a.n = n;
+	a.y = y;
+	pool_for(B * NH, rows_head, &a);
 }
 
 /* ---- backward ---- */
@@ -171,13 +268,14 @@ static void bwd_panel(const struct head *h, size_t t, size_t keys, const struct 
 {
 	const struct attention *a = h->a;
 	const size_t P = cpu_k->panel, n = cpu_min(P, a->T - t), ld = 3 * a->C, size = a->size;
+	const struct queries q = consecutive(t, n);
 	float sum[CPU_PANEL_MAX], reference[CPU_PANEL_MAX] = { 0 }, one[CPU_PANEL_MAX];
 	struct cpu_fetch none = { 0 };
 
 	for (size_t i = 0; i < n; i++)
 		reference[i] = h->lse[t + i] * log2e;
 	transpose(s->xt, h->q + t * ld, ld, n, size, a->scale * log2e);
-	probabilities(h, p, sum, s->xt, reference, t, n);
+	probabilities(h, p, sum, s->xt, reference, &q);
 	for (size_t i = 0; i < n; i++) {
 		const float *dy = h->dy + (t + i) * a->C;
 
@@ -240,8 +338,10 @@ static void bwd_head(void *arg, size_t i)
 static void cpu_attention_bwd(float *dqkv, const float *dy, const float *y, const float *lse,
 			      const float *qkv, size_t B, size_t T, size_t C, size_t NH)
 {
-	struct attention a = attention_of(qkv, T, C, NH);
+	struct attention a = attention_of(T, C, NH);
 
+	a.q = qkv;
+	a.kv = qkv + C;
 	a.dqkv = dqkv;
 	a.dy = dy;
 	a.y_in = y;
@@ -252,5 +352,6 @@ static void cpu_attention_bwd(float *dqkv, const float *dy, const float *y, cons
 void cpu_attention(struct backend *b)
 {
 	b->attention_fwd = cpu_attention_fwd;
+	b->attention_rows = cpu_attention_rows;
 	b->attention_bwd = cpu_attention_bwd;
 }

@@ -297,13 +297,35 @@ static void attention_fwd(struct gpt *g, size_t l)
 	be->add(a->mid, a->x, N * C);
 }
 
-/* gelu = the block's hidden activations of ln_2(mid) */
-static void hidden_fwd(struct gpt *g, size_t l)
+/* mid (n,C) = x + attention(ln_1(x)) of n rows of the last block: keys and values are those of all rows,
+ * queries and what follows theirs alone.  Buffers hold fewer values than usual, in other places. */
+static void attention_rows(struct gpt *g, const uint32_t *rows, size_t n)
+{
+	const struct backend *be = g->be;
+	const size_t l = g->c.n_layer - 1, B = g->a->B, T = g->a->T, N = B * T, C = g->c.n_embd;
+	const struct gpt_weights w = layer_weights(g, g->w, l);
+	const struct layer_acts *a = layer_acts(g, l);
+	real *kv = a->qkv, *q = a->qkv + 2 * N * C, *x = a->ln_2;
+	uint32_t *dev_rows = (uint32_t *)g->a->targets;
+
+	be->put(dev_rows, rows, n * sizeof(*rows));
+	be->layernorm_fwd(a->ln_1, a->mean_1, a->rstd_1, a->x, w.ln_1_w, w.ln_1_b, N, C);
+	be->linear_fwd(kv, a->ln_1, w.attn_w + C * C, w.attn_b ? w.attn_b + C : NULL, N, C, 2 * C);
+	be->gather_rows(x, a->ln_1, dev_rows, n, C);
+	be->linear_fwd(q, x, w.attn_w, w.attn_b, n, C, C);
+	be->attention_rows(a->att, q, kv, dev_rows, n, B, T, C, g->c.n_head);
+	be->linear_fwd(g->a->attn_out, a->att, w.proj_w, w.proj_b, n, C, C);
+	be->gather_rows(a->mid, a->x, dev_rows, n, C);
+	be->add(a->mid, g->a->attn_out, n * C);
+}
+
+/* gelu = the block's hidden activations of ln_2(mid), N rows */
+static void hidden_fwd(struct gpt *g, size_t l, size_t N)
 {
 	const struct backend *be = g->be;
 	const struct gpt_weights w = layer_weights(g, g->w, l);
 	const struct layer_acts *a = layer_acts(g, l);
-	const size_t N = g->a->B * g->a->T, C = g->c.n_embd;
+	const size_t C = g->c.n_embd;
 
 	be->layernorm_fwd(a->ln_2, a->mean_2, a->rstd_2, a->mid, w.ln_2_w, w.ln_2_b, N, C);
 	be->linear_fwd(a->fc, a->ln_2, w.fc_w, w.fc_b, N, C, 4 * C);
@@ -322,8 +344,8 @@ static void output_fwd(struct gpt *g, size_t l, const real *acts)
 	be->add(out, layer_acts(g, l)->mid, N * C);
 }
 
-/* From tokens to the hidden activations of the last block. */
-static void forward(struct gpt *g, const int32_t *idx, size_t B, size_t T)
+/* From tokens to what enters the last block. */
+static void forward_blocks(struct gpt *g, const int32_t *idx, size_t B, size_t T)
 {
 	struct gpt_acts *a = g->a;
 
@@ -333,12 +355,19 @@ static void forward(struct gpt *g, const int32_t *idx, size_t B, size_t T)
 	a->T = T;
 	g->be->put(a->idx, idx, B * T * sizeof(*idx));
 	g->be->embed_fwd(layer_acts(g, 0)->x, a->idx, g->w.wte, g->w.wpe, B, T, g->c.n_embd);
-	for (size_t l = 0; l < g->c.n_layer; l++) {
+	for (size_t l = 0; l + 1 < g->c.n_layer; l++) {
 		attention_fwd(g, l);
-		hidden_fwd(g, l);
-		if (l + 1 < g->c.n_layer)
-			output_fwd(g, l, layer_acts(g, l)->gelu);
+		hidden_fwd(g, l, B * T);
+		output_fwd(g, l, layer_acts(g, l)->gelu);
 	}
+}
+
+/* From tokens to the hidden activations of the last block. */
+static void forward(struct gpt *g, const int32_t *idx, size_t B, size_t T)
+{
+	forward_blocks(g, idx, B, T);
+	attention_fwd(g, g->c.n_layer - 1);
+	hidden_fwd(g, g->c.n_layer - 1, B * T);
 }
 
 /* From there to ln_f's output. */
@@ -391,6 +420,19 @@ struct gpt_hook gpt_forward_hook(struct gpt *g, const int32_t *idx, size_t B, si
 	const struct layer_acts *a = last_layer(g);
 
 	forward(g, idx, B, T);
+	return (struct gpt_hook){ a->gelu, a->fc, a->mid, g->a->attn_out };
+}
+
+struct gpt_hook gpt_forward_rows(struct gpt *g, const int32_t *idx, size_t B, size_t T,
+				 const uint32_t *rows, size_t n)
+{
+	const struct layer_acts *a = last_layer(g);
+
+	if (n > B * T)
+		BUG("%zu rows of %zu", n, B * T);
+	forward_blocks(g, idx, B, T);
+	attention_rows(g, rows, n);
+	hidden_fwd(g, g->c.n_layer - 1, n);
 	return (struct gpt_hook){ a->gelu, a->fc, a->mid, g->a->attn_out };
 }
 

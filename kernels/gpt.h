@@ -103,6 +103,10 @@ struct gpt_hook {
 	const real *attn_out;   /* (B·T, C) output of the last block's attention (after c_proj) */
 };
 struct gpt_hook gpt_forward_hook(struct gpt *g, const int32_t *idx, size_t B, size_t T);
+/* The same of n tokens alone, at a fraction of the cost: rows (host, ascending, below B·T) tells which.
+ * acts, pre_gelu, resid and attn_out have n rows; gpt_finish takes no part in it. */
+struct gpt_hook gpt_forward_rows(struct gpt *g, const int32_t *idx, size_t B, size_t T,
+				 const uint32_t *rows, size_t n);
 /* From acts (backend memory, (B·T,4C); the hook's own or replacements) to per-token nll (host, B·T;
  * 0 where target = -1).  Returns the sum of nll; may be called repeatedly after one gpt_forward_hook. */
 double gpt_finish(struct gpt *g, const real *acts, const int32_t *targets, float *nll);

@@ -152,13 +152,13 @@ static struct head head_at(const real *qkv, size_t b, size_t h, size_t T, size_t
 	return (struct head){ q, q + C, q + 2 * C, 3 * C, T, C / NH, 1 / sqrt((double)(C / NH)) };
 }
 
-/* y = softmax(q kᵀ scale) v for position t; returns the log-sum-exp.  p (T), sum (size): scratch */
-static double attend(const struct head *a, size_t t, real *y, double *p, double *sum)
+/* y = softmax(q kᵀ scale) v for query q at position t; returns the log-sum-exp.  p (T), sum (size): scratch */
+static double attend(const struct head *a, const real *q, size_t t, real *y, double *p, double *sum)
 {
 	double max = -INFINITY, z = 0;
 
 	for (size_t j = 0; j <= t; j++) {
-		p[j] = a->scale * dot(a->q + t * a->ld, a->k + j * a->ld, a->size);
+		p[j] = a->scale * dot(q, a->k + j * a->ld, a->size);
 		max = p[j] > max ? p[j] : max;
 	}
 	for (size_t j = 0; j <= t; j++)
@@ -179,9 +179,28 @@ static void ref_attention_fwd(real *y, real *lse, const real *qkv, size_t B, siz
 			const struct head a = head_at(qkv, b, h, T, C, NH);
 
 			for (size_t t = 0; t < T; t++)
-				lse[(b * NH + h) * T + t] = (real)attend(&a, t,
+				lse[(b * NH + h) * T + t] = (real)attend(&a, a.q + t * a.ld, t,
 					y + (b * T + t) * C + h * a.size, p, sum);
 		}
+	free(p);
+	free(sum);
+}
+
+static void ref_attention_rows(real *y, const real *q, const real *kv, const uint32_t *rows, size_t n,
+			       size_t B, size_t T, size_t C, size_t NH)
+{
+	double *p = doubles(T), *sum = doubles(C);
+	const size_t size = C / NH;
+
+	for (size_t i = 0; i < n * NH; i++) {
+		const size_t r = i / NH, at = i % NH * size, b = rows[r] / T;
+		const real *k = kv + b * T * 2 * C + at;
+		const struct head a = { NULL, k, k + C, 2 * C, T, size, 1 / sqrt((double)size) };
+
+		if (b >= B)
+			BUG("row %u of %zu contexts", rows[r], B);
+		attend(&a, q + r * C + at, rows[r] % T, y + r * C + at, p, sum);
+	}
 	free(p);
 	free(sum);
 }
@@ -400,7 +419,8 @@ void backend_ref(struct backend *b)
 		.embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd,
 		.layernorm_fwd = ref_layernorm_fwd, .layernorm_bwd = ref_layernorm_bwd,
 		.linear_fwd = ref_linear_fwd, .linear_bwd = ref_linear_bwd,
-		.attention_fwd = ref_attention_fwd, .attention_bwd = ref_attention_bwd,
+		.attention_fwd = ref_attention_fwd, .attention_rows = ref_attention_rows,
+		.attention_bwd = ref_attention_bwd,
 		.gelu_fwd = ref_gelu_fwd, .gelu_bwd = ref_gelu_bwd,
 		.add = ref_add, .fill_rows = ref_fill_rows, .gather_rows = ref_gather_rows,
 		.column_sums = ref_column_sums,

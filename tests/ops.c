@@ -169,6 +169,25 @@ static void attention(struct run *r, const struct shape *s)
 	r->be->attention_bwd(output(r, "dqkv", 3 * n, tolerance), dy, y, lse, qkv, s->B, s->T, s->C, s->NH);
 }
 
+/* Some rows, as many as one in B + 1; of several contexts one may have none. */
+static void attention_rows(struct run *r, const struct shape *s)
+{
+	const size_t N = s->B * s->T, C = s->C;
+	const double scale = s->at > 0 ? s->at : 1.5;
+	uint32_t *rows = xcalloc(N, sizeof(*rows));
+	size_t n = 0;
+
+	for (size_t i = 0; i < N; i++)
+		if ((s->B < 3 || i / s->T != 1) && rng_below(rng_hash(3, RNG_TEST, 0, i), s->B + 1) == 0)
+			rows[n++] = (uint32_t)i;
+	float *q = values(r, n * C, scale, 0), *kv = values(r, 2 * N * C, scale, 0);
+	const uint32_t *which = put(r, rows, n * sizeof(*rows));
+
+	r->be->attention_rows(output(r, "y", n * C, tight * (1 + s->at * s->at)), q, kv, which, n,
+			      s->B, s->T, C, s->NH);
+	free(rows);
+}
+
 static void gelu(struct run *r, const struct shape *s)
 {
 	const size_t n = s->N;
@@ -351,6 +370,7 @@ static const struct {
 	double bf16;                    /* what rounding to bf16 may cost */
 } cases[] = {
 	CASES(texts, embed, 0), CASES(texts, layernorm, 0), CASES(texts, attention, 0),
+	CASES(texts, attention_rows, 0),
 	CASES(matrices, linear, 1e-2), CASES(matrices, rows, 0), CASES(lengths, gelu, 0), CASES(lengths, adamw, 0),
 	CASES(heads, lmhead, 1e-2), CASES(ablations, ablate, 0),
 	CASES(dictionaries, sae_codes, 1e-2), CASES(dictionaries, sae_forward, 2e-2),

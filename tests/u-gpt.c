@@ -127,6 +127,33 @@ static void passes(const struct backend *be)
 	gpt_free(e);
 }
 
+/* Some rows (of the second context none) are those of the whole pass. */
+static void some_rows(const struct backend *be)
+{
+	static const uint32_t rows[] = { 0, 3, 4, 8, 2 * T + 5, 3 * T - 1 };
+	enum { N = ARRAY_LEN(rows), C = 64, D = 4 * C };
+	struct gpt *g = trained(be, &small, 3);
+	const struct gpt_hook all = gpt_forward_hook(g, idx, B, T);
+	real *acts = host_copy(g, all.acts, B * T * D), *fc = host_copy(g, all.pre_gelu, B * T * D);
+	real *resid = host_copy(g, all.resid, B * T * C), *attn = host_copy(g, all.attn_out, B * T * C);
+	const struct gpt_hook some = gpt_forward_rows(g, idx, B, T, rows, N);
+	const struct { const real *some; real *all; size_t width; } pairs[] = {
+		{ some.acts, acts, D }, { some.pre_gelu, fc, D }, { some.resid, resid, C }, { some.attn_out, attn, C } };
+	double off = 0;
+
+	for (size_t p = 0; p < ARRAY_LEN(pairs); p++) {
+		const size_t w = pairs[p].width;
+		real *got = host_copy(g, pairs[p].some, N * w);
+
+		for (size_t i = 0; i < N * w; i++)
+			off = fmax(off, fabs((double)got[i] - (double)pairs[p].all[rows[i / w] * w + i % w]));
+		free(got);
+		free(pairs[p].all);
+	}
+	check(off < 2e-5, "%s: some rows alone (off by %g)", be->name, off);
+	gpt_free(g);
+}
+
 static void training(const struct backend *be)
 {
 	struct gpt *g = trained(be, &small, 40), *twin = trained(be, &small, 40);
@@ -311,6 +338,7 @@ int main(void)
 
 		begin(be);
 		passes(be);
+		some_rows(be);
 		training(be);
 		files(be);
 		states(be);

@@ -13,7 +13,7 @@
 #include "rows.h"
 #include "windows.h"
 
-enum { OUTPUT_VERSION = 1 };
+enum { OUTPUT_VERSION = 2 };
 
 static const char usage[] =
 	"usage: mlpdump [options] --gpt GPT --contexts C --samples S -o OUT TOKENS…\n"
@@ -60,17 +60,22 @@ struct dump {
 	struct meta *meta;
 	struct shard_writer **w;        /* NULL: already complete */
 	uint64_t next;          /* context to go on from */
-	/* scratch of one batch of contexts */
-	size_t n;               /* contexts in it */
-	int32_t *idx, *targets;
-	uint32_t *positions;    /* (n, S) */
-	uint32_t *picked, *shard_of;    /* rows kept: index into the batch's tokens, shard */
-	size_t kept;
-	uint32_t *dev_rows;
-	real *dev_acts;
-	float *acts;            /* (kept, D) */
-	char *stored;           /* the same in dtype */
-	uint64_t *bad;          /* values of each kept row that dtype cannot hold */
+	int32_t *idx, *targets; /* of the batch computed now */
+	struct batch {          /* of contexts: one is stored while the next is computed */
+		const struct dump *d;
+		struct task store;
+		bool posted;
+		uint64_t first;
+		size_t n;               /* contexts in it */
+		uint32_t *positions;    /* (n,S) sampled, in their contexts */
+		uint32_t *rows;         /* (n,S) the same in the batch */
+		uint32_t *picked, *shard_of;    /* (kept) rows of the shards written here, and which shard */
+		size_t kept;
+		float *acts;            /* (n,S,D) */
+		char *stored;           /* (kept,D) in dtype */
+		uint64_t *bad;          /* (kept) values of each row that dtype cannot hold */
+	} batch[2];
+	size_t turn;            /* the batch computed now */
 };
 
 static uint64_t min64(uint64_t a, uint64_t b)
@@ -78,81 +83,117 @@ static uint64_t min64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void read_context(void *arg, size_t b)
+static void read_context(void *arg, size_t i)
 {
-	struct dump *d = arg;
-	const uint64_t c = d->next + b;
-	const size_t T = d->tok.T;
+	struct batch *b = arg;
+	const struct dump *d = b->d;
+	const uint64_t c = b->first + i;
+	const size_t T = d->tok.T, S = d->rows.samples;
 
-	windows_read(&d->tok, rows_window(&d->rows, c), d->idx + b * T, d->targets + b * T);
-	rows_positions(&d->rows, c, d->positions + b * d->rows.samples);
+	windows_read(&d->tok, rows_window(&d->rows, c), d->idx + i * T, d->targets + i * T);
+	rows_positions(&d->rows, c, b->positions + i * S);
+	for (size_t j = 0; j < S; j++)
+		b->rows[i * S + j] = (uint32_t)(i * T) + b->positions[i * S + j];
 }
 
-/* Which tokens of the batch are rows of the shards written here, in the order of enumeration. */
-static void pick(struct dump *d)
+/* Which samples of the batch are rows of the shards written here, in the order of enumeration. */
+static void pick(struct batch *b)
 {
+	const struct dump *d = b->d;
 	const size_t S = d->rows.samples;
 
-	d->kept = 0;
-	for (size_t b = 0; b < d->n; b++)
-		for (size_t j = 0; j < S; j++) {
-			const uint32_t position = d->positions[b * S + j];
-			const struct row row = rows_row(&d->rows, d->next + b, position);
-			const uint64_t bin = rows_bin(&d->rows, &row);
+	b->kept = 0;
+	for (size_t i = 0; i < b->n * S; i++) {
+		const struct row row = rows_row(&d->rows, b->first + i / S, b->positions[i]);
+		const uint64_t bin = rows_bin(&d->rows, &row);
 
-			if (bin < d->rows.bin || bin >= d->rows.bin + d->shards)
-				continue;
-			d->picked[d->kept] = (uint32_t)(b * d->tok.T) + position;
-			d->shard_of[d->kept++] = (uint32_t)(bin - d->rows.bin);
-		}
+		if (bin < d->rows.bin || bin >= d->rows.bin + d->shards)
+			continue;
+		b->picked[b->kept] = (uint32_t)i;
+		b->shard_of[b->kept++] = (uint32_t)(bin - d->rows.bin);
+	}
 }
 
 static void store_row(void *arg, size_t i)
 {
-	struct dump *d = arg;
-	const float *x = d->acts + i * d->D;
+	struct batch *b = arg;
+	const struct dump *d = b->d;
+	const float *x = b->acts + b->picked[i] * d->D;
 
 	/* 65520 is the first value that rounds to infinity in f16, 0x1.ffp127 in bf16 */
 	const float limit = d->dtype == DT_F16 ? 65520.0f : d->dtype == DT_BF16 ? 0x1.ffp127f : INFINITY;
 
-	d->bad[i] = 0;
+	b->bad[i] = 0;
 	for (size_t k = 0; k < d->D; k++)
-		d->bad[i] += !(fabsf(x[k]) < limit);
-	dtype_from_f32(d->dtype, d->stored + i * d->D * dtype_size(d->dtype), x, d->D);
+		b->bad[i] += !(fabsf(x[k]) < limit);
+	dtype_from_f32(d->dtype, b->stored + i * d->D * dtype_size(d->dtype), x, d->D);
 }
 
-static void check_range(const struct dump *d)
+static void check_range(const struct batch *b)
 {
 	uint64_t bad = 0;
 
-	for (size_t i = 0; i < d->kept; i++)
-		bad += d->bad[i];
+	for (size_t i = 0; i < b->kept; i++)
+		bad += b->bad[i];
 	if (bad)
 		die("%llu activations of contexts %llu to %llu do not fit %s%s", (unsigned long long)bad,
-		    (unsigned long long)d->next, (unsigned long long)(d->next + d->n - 1), o.dtype,
-		    d->dtype == DT_F16 ? "; use --dtype bf16" : "");
+		    (unsigned long long)b->first, (unsigned long long)(b->first + b->n - 1), o.dtype,
+		    b->d->dtype == DT_F16 ? "; use --dtype bf16" : "");
 }
 
-static void dump_batch(struct dump *d)
+/* A task: from a batch's activations to the shards, which compress in the pool, too. */
+static void store(void *arg)
 {
-	const struct backend *be = d->g->be;
+	struct batch *b = arg;
+	const struct dump *d = b->d;
 	const size_t bytes = d->D * dtype_size(d->dtype);
 
-	d->n = min64(o.batch, d->rows.contexts - d->next);
-	pool_for(d->n, read_context, d);
-	pick(d);
-	if (d->kept) {
-		const struct gpt_hook h = gpt_forward_hook(d->g, d->idx, d->n, d->tok.T);
+	pick(b);
+	pool_for(b->kept, store_row, b);
+	check_range(b);
+	for (size_t i = 0; i < b->kept; i++)
+		shard_write(d->w[b->shard_of[i]], b->stored + i * bytes, 1);
+}
 
-		be->put(d->dev_rows, d->picked, d->kept * sizeof(*d->picked));
-		be->gather_rows(d->dev_acts, h.acts, d->dev_rows, d->kept, d->D);
-		be->get(d->acts, d->dev_acts, d->kept * d->D * sizeof(*d->acts));
-		pool_for(d->kept, store_row, d);
-		check_range(d);
+/* Until the shards hold all that was computed */
+static size_t wait_stored(struct dump *d)
+{
+	size_t rows = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(d->batch); i++) {
+		struct batch *b = &d->batch[i];
+
+		if (!b->posted)
+			continue;
+		task_wait(&b->store);
+		b->posted = false;
+		rows += b->kept;
 	}
-	for (size_t i = 0; i < d->kept; i++)
-		shard_write(d->w[d->shard_of[i]], d->stored + i * bytes, 1);
-	d->next += d->n;
+	return rows;
+}
+
+/*
+ * Computes a batch while the one before is stored; returns the rows stored meanwhile.  All samples are
+ * computed whichever bins are written: what a product makes of a row might depend on its company.
+ */
+static size_t dump_batch(struct dump *d)
+{
+	struct batch *b = &d->batch[d->turn];
+	const size_t S = d->rows.samples;
+
+	b->first = d->next;
+	b->n = min64(o.batch, d->rows.contexts - d->next);
+	pool_for(b->n, read_context, b);
+	const struct gpt_hook h = gpt_forward_rows(d->g, d->idx, b->n, d->tok.T, b->rows, b->n * S);
+
+	d->g->be->get(b->acts, h.acts, b->n * S * d->D * sizeof(*b->acts));
+	const size_t rows = wait_stored(d);
+
+	task_post(&b->store);
+	b->posted = true;
+	d->next += b->n;
+	d->turn = !d->turn;
+	return rows;
 }
 
 /*
@@ -289,33 +330,35 @@ static bool is_fresh(const struct dump *d, const struct recipe *p)
 
 static void allocate(struct dump *d)
 {
-	const struct backend *be = d->g->be;
-	const size_t tokens = xmul(o.batch, d->tok.T), kept = xmul(o.batch, d->rows.samples);
+	const size_t tokens = xmul(o.batch, d->tok.T), rows = xmul(o.batch, d->rows.samples);
 
 	d->idx = xcalloc(tokens, sizeof(*d->idx));
 	d->targets = xcalloc(tokens, sizeof(*d->targets));
-	d->positions = xcalloc(kept, sizeof(*d->positions));
-	d->picked = xcalloc(kept, sizeof(*d->picked));
-	d->shard_of = xcalloc(kept, sizeof(*d->shard_of));
-	d->bad = xcalloc(kept, sizeof(*d->bad));
-	d->acts = xcalloc(xmul(kept, d->D), sizeof(*d->acts));
-	d->stored = xcalloc(xmul(kept, d->D), dtype_size(d->dtype));
-	d->dev_rows = be->alloc(kept * sizeof(*d->dev_rows));
-	d->dev_acts = be->alloc(kept * d->D * sizeof(*d->dev_acts));
+	for (size_t i = 0; i < ARRAY_LEN(d->batch); i++) {
+		struct batch *b = &d->batch[i];
+
+		*b = (struct batch){ .d = d, .store = { .fn = store, .arg = b } };
+		b->positions = xcalloc(rows, sizeof(*b->positions));
+		b->rows = xcalloc(rows, sizeof(*b->rows));
+		b->picked = xcalloc(rows, sizeof(*b->picked));
+		b->shard_of = xcalloc(rows, sizeof(*b->shard_of));
+		b->bad = xcalloc(rows, sizeof(*b->bad));
+		b->acts = xcalloc(xmul(rows, d->D), sizeof(*b->acts));
+		b->stored = xcalloc(xmul(rows, d->D), dtype_size(d->dtype));
+	}
 }
 
 static void release(struct dump *d)
 {
-	d->g->be->release(d->dev_rows);
-	d->g->be->release(d->dev_acts);
 	free(d->idx);
 	free(d->targets);
-	free(d->positions);
-	free(d->picked);
-	free(d->shard_of);
-	free(d->bad);
-	free(d->acts);
-	free(d->stored);
+	for (size_t i = 0; i < ARRAY_LEN(d->batch); i++) {
+		const struct batch *b = &d->batch[i];
+		void *const parts[] = { b->positions, b->rows, b->picked, b->shard_of, b->bad, b->acts, b->stored };
+
+		for (size_t k = 0; k < ARRAY_LEN(parts); k++)
+			free(parts[k]);
+	}
 	for (size_t i = 0; i < d->shards; i++)
 		meta_free(&d->meta[i]);
 	free(d->spec);
@@ -379,13 +422,14 @@ static void run(struct dump *d, const struct recipe *state)
 
 	prog_start("rows", (o.contexts - d->next) * o.samples / d->rows.bins * d->shards);
 	while (d->next < o.contexts) {
-		dump_batch(d);
-		prog_step(d->kept);
+		prog_step(dump_batch(d));
 		if (resumable && now_secs() - saved >= o.save_every) {
+			prog_step(wait_stored(d));
 			save(d, state, 0);
 			saved = now_secs();
 		}
 	}
+	prog_step(wait_stored(d));
 	if (resumable && !finishing) {
 		remove_older(d);
 		save(d, state, 1);
