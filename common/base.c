@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,13 +39,6 @@ static struct {
 	size_t n;
 } ends;
 
-void base_at_end(void (*fn)(void))
-{
-	if (ends.n == ARRAY_LEN(ends.fn) || atexit(fn) != 0)
-		BUG("too many functions for the end");
-	ends.fn[ends.n++] = fn;
-}
-
 /* The first thread to fail says why and ends the process; others wait for the end. */
 static void only_one(void)
 {
@@ -53,13 +47,87 @@ static void only_one(void)
 	pthread_mutex_lock(&once);
 }
 
-/* Not exit: it would take libraries down under the threads that are still at work in them. */
-static _Noreturn void leave(int status)
+static void run_ends(void)
 {
 	while (ends.n > 0)
 		ends.fn[--ends.n]();
+}
+
+/* Not exit: it would take libraries down under the threads that are still at work in them. */
+static _Noreturn void leave(int status)
+{
+	run_ends();
 	fflush(stdout);
 	_exit(status);
+}
+
+/* Of a signal: it takes its usual course, only later. */
+static _Noreturn void die_signal(int signo)
+{
+	only_one();
+	run_ends();
+	signal(signo, SIG_DFL);
+	raise(signo);
+	_exit(128 + signo);     /* it is blocked */
+}
+
+static int signal_pipe[2] = { -1, -1 };
+
+/* The handler only passes the signal on; a thread may do what a handler may not. */
+static void on_signal(int signo)
+{
+	const unsigned char s = (unsigned char)signo;
+
+	(void)!write(signal_pipe[1], &s, 1);
+}
+
+static void *signal_thread(void *arg)
+{
+	unsigned char s;
+
+	while (read(signal_pipe[0], &s, 1) != 1)
+		;
+	die_signal(s);
+	return arg;
+}
+
+/* A write to a closed pipe returns, so that write_full ends the process in good order. */
+static void on_closed_pipe(int signo)
+{
+	(void)signo;
+}
+
+static void watch_signal(int signo, void (*fn)(int))
+{
+	struct sigaction now, act = { .sa_handler = fn, .sa_flags = SA_RESTART };
+
+	if (sigaction(signo, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+		sigaction(signo, &act, NULL);
+}
+
+static void watch_signals(void)
+{
+	static const int fatal[] = { SIGINT, SIGTERM, SIGHUP };
+	pthread_t id;
+
+	if (pipe2(signal_pipe, O_CLOEXEC) != 0)
+		die_errno("cannot make a pipe");
+	if ((errno = pthread_create(&id, NULL, signal_thread, NULL)) != 0)
+		die_errno("cannot start a thread");
+	pthread_detach(id);
+	for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
+		watch_signal(fatal[i], on_signal);
+	watch_signal(SIGPIPE, on_closed_pipe);
+}
+
+void base_at_end(void (*fn)(void))
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	if (ends.n == ARRAY_LEN(ends.fn) || atexit(fn) != 0)
+		BUG("too many functions for the end");
+	ends.fn[ends.n++] = fn;
+	pthread_once(&once, watch_signals);
 }
 
 void die(const char *fmt, ...)
@@ -276,6 +344,15 @@ size_t pread_full(int fd, void *p, size_t bytes, uint64_t at, const char *name)
 	return read_some(fd, p, bytes, &at, name);
 }
 
+/* Reached only when something stands in for SIGPIPE's default, which ends the process at once. */
+static void pipe_closed(void)
+{
+	struct sigaction now;
+
+	if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+		die_signal(SIGPIPE);
+}
+
 void write_full(int fd, const void *p, size_t bytes, const char *name)
 {
 	size_t done = 0;
@@ -285,7 +362,9 @@ void write_full(int fd, const void *p, size_t bytes, const char *name)
 
 		if (n >= 0)
 			done += (size_t)n;
-		else if (errno != EINTR)
+		else if (errno == EPIPE)
+			pipe_closed();
+		if (n < 0 && errno != EINTR)
 			die_errno("cannot write '%s'", name);
 	}
 }

@@ -29,7 +29,7 @@ _Noreturn void die_usage(const char *fmt, ...) PRINTF(1, 2);
 /* Our trouble: file and line, abort. */
 #define BUG(...) base_bug(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void base_bug(const char *file, int line, const char *fmt, ...) PRINTF(3, 4);
-/* fn runs when the process ends, by exit or by die; the last one first. */
+/* fn runs when the process ends, by exit, die, INT, TERM, HUP or a closed pipe; the last one first. */
 void base_at_end(void (*fn)(void));
 void warn(const char *fmt, ...) PRINTF(1, 2);
 void say(const char *fmt, ...) PRINTF(1, 2);    /* information; silent with -q */
@@ -54,7 +54,8 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF(2, 0);
 void buf_clear(struct buf *b);          /* keeps the memory */
 void buf_free(struct buf *b);
 
-/* Descriptor I/O, restarted on EINTR and short counts.  name: for the message. */
+/* Descriptor I/O, restarted on EINTR and short counts.  name: for the message.  A pipe that
+ * nobody reads any more ends the process quietly, unless SIGPIPE is ignored. */
 size_t read_full(int fd, void *p, size_t bytes, const char *name);      /* less only at the end */
 size_t pread_full(int fd, void *p, size_t bytes, uint64_t at, const char *name);
 void write_full(int fd, const void *p, size_t bytes, const char *name);

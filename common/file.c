@@ -4,15 +4,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "pool.h"
 
 /* ---- what to remove when the tool ends before its outputs are complete ---- */
 
@@ -24,7 +21,6 @@ struct debris {
 };
 static struct debris *all_debris;
 static pthread_mutex_t debris_lock = PTHREAD_MUTEX_INITIALIZER;
-static int signal_pipe[2] = { -1, -1 };
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
@@ -49,38 +45,9 @@ static void remove_debris(void)
 	pthread_mutex_unlock(&debris_lock);
 }
 
-/* The handler only passes the signal on; a thread may do what a handler may not. */
-static void on_signal(int signo)
+static void clean_at_end(void)
 {
-	const unsigned char s = (unsigned char)signo;
-
-	(void)!write(signal_pipe[1], &s, 1);
-}
-
-static void signal_thread(void *arg)
-{
-	unsigned char s;
-
-	(void)arg;
-	while (read(signal_pipe[0], &s, 1) != 1)
-		;
-	remove_debris();
-	signal(s, SIG_DFL);
-	raise(s);
-}
-
-static void watch_end(void)
-{
-	static const int fatal[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction now, act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-
-	if (pipe2(signal_pipe, O_CLOEXEC) != 0)
-		die_errno("cannot make a pipe");
 	base_at_end(remove_debris);
-	worker_start(signal_thread, NULL);
-	for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
-		if (sigaction(fatal[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
-			sigaction(fatal[i], &act, NULL);
 }
 
 static struct debris *debris_add(const char *path, bool dir)
@@ -89,7 +56,7 @@ static struct debris *debris_add(const char *path, bool dir)
 	char *copy = xstrdup(path);
 	struct debris *fresh = xcalloc(1, sizeof(*fresh)), *d;
 
-	pthread_once(&once, watch_end);
+	pthread_once(&once, clean_at_end);
 	pthread_mutex_lock(&debris_lock);
 	for (d = all_debris; d && d->path; d = d->next)
 		;

@@ -188,6 +188,20 @@ ok "a byte changed, size and time kept, reruns" eval 'touch -r big.jsonl when; s
 sed -i '1s/1/0/' big.jsonl
 ok "a missing validation file is made again" eval 'rm v1.zst; $again && cmp v1.zst v2.zst'
 
+# Ended early.
+none() { ! compgen -G "$1*" >/dev/null; }
+fails 1 "a place for validation that is not there" "no/v.zst" $tok --val 0.1 --val-out no/v.zst -o early.zst big.jsonl
+ok "... leaves nothing" none early
+cat big.jsonl big.jsonl big.jsonl >bigger.jsonl
+$tok --save-every 1T --val 0.1 --val-out early.val -o early.zst bigger.jsonl &
+pid=$!
+for _ in $(seq 1000); do [ -e early.val.docs.part ] && break; sleep 0.005; done
+kill -TERM $pid
+wait $pid 2>/dev/null
+ok "a signal ends it" test $? = 143
+ok "... and before its first state leaves nothing" none early
+rm bigger.jsonl
+
 # Killed anywhere.
 resumable="$BIN/tokenize --save-every 256K --val 0.1 --val-out kv.zst -o k.zst big.jsonl"
 $resumable -q &

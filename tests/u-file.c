@@ -49,6 +49,34 @@ static void write_and_be_told(void)
 		pause();
 }
 
+static void write_to_nobody(void)
+{
+	static char mib[1 << 20];
+	int fd[2];
+
+	if (pipe(fd) != 0 || close(fd[0]) != 0 || dup2(fd[1], STDOUT_FILENO) < 0)
+		die_errno("cannot make a pipe");
+	struct out *f = out_open("t", 0), *o = out_open("-", 0);
+
+	out_write(f, "half", 4);
+	out_sync(f);
+	out_write(o, mib, sizeof(mib));
+	die("a closed pipe was written to");
+}
+
+static void leave_a_note(void)
+{
+	file_write("note", "x", 1);
+}
+
+static void note_and_be_told(void)
+{
+	base_at_end(leave_a_note);
+	raise(SIGINT);
+	for (;;)
+		pause();
+}
+
 static void open_second(void)
 {
 	out_abandon(out_open("x", 0));
@@ -78,6 +106,7 @@ static void full_disk(void)
 
 static const struct { const char *name; void (*fn)(void); } roles[] = {
 	{ "fail", write_and_fail }, { "fail-kept", write_kept_and_fail }, { "told", write_and_be_told },
+	{ "nobody", write_to_nobody }, { "note", note_and_be_told },
 	{ "second", open_second }, { "dir-fail", dir_and_fail }, { "full", full_disk },
 };
 static char *program;     /* this one, to play a role in a process of its own */
@@ -117,6 +146,9 @@ static void outputs(void)
 	out_commit(f);
 	check(holds("k", "abcXYZ") && !file_exists("k.part"), "... and goes on");
 	check(child("told") == 128 + SIGTERM && !file_exists("t.part"), "SIGTERM removes the part");
+	check(child("note") == 128 + SIGINT && file_exists("note"), "what runs at the end runs on SIGINT");
+	check(child("nobody") == 128 + SIGPIPE && !file_exists("t.part") && holds("stderr", ""),
+	      "a reader that goes away: other outputs are removed, nothing is said");
 
 	f = out_open("x", 0);
 	check(child("second") == 1 && holds("stderr", "") == false, "a second writer is refused");

@@ -206,10 +206,11 @@ static bool resume(const struct recipe *r, const struct meta *m)
 	return true;
 }
 
-/* A run that fails before its first state leaves nothing behind. */
+/* A run that ends before its first state leaves nothing behind; what it did not open is another's. */
 static void remove_parts(void)
 {
-	char *part[] = { xformat("%s.part", o.c.output), o.val_out ? xformat("%s.docs.part", o.val_out) : NULL };
+	const bool docs = o.val_out && (run.val || !run.train);
+	char *part[] = { xformat("%s.part", o.c.output), docs ? xformat("%s.docs.part", o.val_out) : NULL };
 
 	for (size_t i = 0; i < ARRAY_LEN(part); i++) {
 		if (part[i] && !run.saved)
@@ -224,15 +225,13 @@ static void open_outputs(const struct recipe *r)
 	struct meta m = { 0 };
 
 	meta_of(&m, o.val_out ? "train" : "all");
-	if (run.resumable && resume(r, &m)) {
-		run.saved = true;
-	} else {
+	run.saved = run.resumable && resume(r, &m);
+	if (!run.saved)
 		run.train = sink_open(o.c.output, run.format, &m, flags);
-		if (o.val_out)
-			run.val = heldout_open(o.val_out, flags);
-	}
 	if (run.resumable)
 		base_at_end(remove_parts);
+	if (!run.saved && o.val_out)
+		run.val = heldout_open(o.val_out, flags);
 	meta_free(&m);
 }
 
