@@ -84,7 +84,7 @@ $acts one $shape
 inode=$(stat -c %i mix.zst)
 ok "the same command again" $shuffle -q -m 1M -j1 -o mix.zst one/000.zst
 ok "... does nothing" test "$(stat -c %i mix.zst)" = "$inode"
-ok "another level" $shuffle -q --level 1 -o mix.zst one/000.zst
+ok "another level" $shuffle -q --level 3 -o mix.zst one/000.zst
 ok "... writes it again" test "$(stat -c %i mix.zst)" != "$inode"
 $acts one $shape seed=2
 ok "other rows" $shuffle -q -o mix.zst one/000.zst

@@ -28,7 +28,7 @@ static struct {
 	uint64_t contexts, samples, bins, window, batch, level, cache;
 	double save_every;
 } o = {
-	.c = OPT_COMMON_INIT, .samples = 200, .bins = 1, .batch = 8, .dtype = "f16", .level = 3,
+	.c = OPT_COMMON_INIT, .samples = 200, .bins = 1, .batch = 8, .dtype = "bf16", .level = 1,
 	.cache = 256 << 20, .save_every = 30,
 };
 

@@ -34,7 +34,7 @@ static struct {
 	const char *dir;
 	uint64_t rows, events, level;
 	double save_every;
-} o = { .c = OPT_COMMON_INIT, .rows = 819200, .events = 4, .level = 3, .save_every = 30 };
+} o = { .c = OPT_COMMON_INIT, .rows = 819200, .events = 4, .level = 1, .save_every = 30 };
 
 static const struct opt opts[] = {
 	OPT_OUTPUT(&o.c),

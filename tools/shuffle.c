@@ -32,7 +32,7 @@ static struct {
 	const char *dir;
 	uint64_t bins, level;
 	double save_every;
-} o = { .c = OPT_COMMON_INIT, .level = 3, .save_every = 30 };
+} o = { .c = OPT_COMMON_INIT, .level = 1, .save_every = 30 };
 
 static const struct opt opts[] = {
 	OPT_OUTPUT(&o.c), OPT_THREADS(&o.c), OPT_MEMORY(&o.c),
