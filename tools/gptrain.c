@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "gpt.h"
+#include "metrics.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
@@ -71,7 +72,6 @@ struct saved {
 	uint64_t it;            /* iterations done */
 	double loss_sum, loss_n;        /* training loss since the last evaluation */
 	double unigram, val_loss, norm;
-	uint64_t metrics_bytes;
 };
 
 struct batch {          /* read ahead by the pool while the one before is computed */
@@ -86,8 +86,7 @@ struct run {
 	struct windows train, val;
 	struct batch batch[2];
 	struct saved s;
-	struct buf metrics;     /* all lines so far: small, so that a state holds them whole */
-	struct out *metrics_out;
+	struct metrics *metrics;
 };
 
 static void batch_fill(void *arg)
@@ -241,21 +240,19 @@ static struct recipe *recipe(const struct run *r, const char *init_id)
 
 static void report(struct run *r, double lr)
 {
-	const size_t before = r->metrics.n;
 	struct saved *s = &r->s;
 	const double train = s->loss_sum / s->loss_n;
+	struct buf line = { 0 };
 
 	s->val_loss = evaluate(r->g, &r->val);
-	buf_printf(&r->metrics, "{\"iter\": %llu, \"tokens\": %llu, \"lr\": %.9g, \"train_loss\": %.9g, "
-		   "\"val_loss\": %.9g, \"unigram\": %.9g, \"grad_norm\": %.9g}\n",
+	buf_printf(&line, "{\"iter\": %llu, \"tokens\": %llu, \"lr\": %.9g, \"train_loss\": %.9g, "
+		   "\"val_loss\": %.9g, \"unigram\": %.9g, \"grad_norm\": %.9g}",
 		   (unsigned long long)s->it, (unsigned long long)(s->it * o.accum * o.batch * o.block),
 		   lr, train, s->val_loss, s->unigram, s->norm);
+	metrics_add(r->metrics, line.p);
+	buf_free(&line);
 	prog_line("iter %llu: validation %.3f (unigram %.3f), train %.3f, lr %.3g",
 		  (unsigned long long)s->it, s->val_loss, s->unigram, train, lr);
-	if (r->metrics_out) {
-		out_write(r->metrics_out, r->metrics.p + before, r->metrics.n - before);
-		out_sync(r->metrics_out);
-	}
 	s->loss_sum = s->loss_n = 0;
 }
 
@@ -263,9 +260,8 @@ static void save(struct run *r, const struct recipe *p)
 {
 	struct buf st = { 0 };
 
-	r->s.metrics_bytes = r->metrics.n;
 	buf_add(&st, &r->s, sizeof(r->s));
-	buf_add(&st, r->metrics.p, r->metrics.n);
+	metrics_save(r->metrics, &st);
 	gpt_save_state(r->g, &st);
 	state_save(o.c.output, p, &st);
 	buf_free(&st);
@@ -280,11 +276,7 @@ static bool resume(struct run *r, const struct recipe *p)
 	struct cursor c = { st.p, st.n };
 
 	cursor_get(&c, &r->s, sizeof(r->s));
-	if (r->s.metrics_bytes > c.left)
-		die("damaged state '%s.state'", o.c.output);
-	buf_add(&r->metrics, c.p, r->s.metrics_bytes);
-	c.p += r->s.metrics_bytes;
-	c.left -= r->s.metrics_bytes;
+	metrics_load(r->metrics, &c);
 	gpt_load_state(r->g, &c);
 	buf_free(&st);
 	say("going on after iteration %llu", (unsigned long long)r->s.it);
@@ -371,23 +363,10 @@ static struct gpt_config config(const struct tensors *init)
 	return c;
 }
 
-static char *metrics_path(void)
-{
-	const char *out = o.c.output;
-	const size_t n = strlen(out), m = strlen(".safetensors");
-
-	if (o.metrics)
-		return xstrdup(o.metrics);
-	if (!strcmp(out, "-"))
-		return NULL;
-	return xformat("%.*s.jsonl", (int)(n > m && !strcmp(out + n - m, ".safetensors") ? n - m : n), out);
-}
-
 static void finish(struct run *r, const struct recipe *p, const char *init_id, bool resumable)
 {
 	recipe_unstamp(o.c.output);
-	if (r->metrics_out)
-		out_commit(r->metrics_out);
+	metrics_commit(r->metrics);
 	store(r, init_id);
 	if (resumable) { /* in this order: a stamp beside a state would keep the state for ever */
 		state_drop(o.c.output);
@@ -397,7 +376,7 @@ static void finish(struct run *r, const struct recipe *p, const char *init_id, b
 
 /* From --init, a state or the seed to the finished checkpoint. */
 static void make(struct run *r, char **paths, const struct gpt_config *c, const struct tensors *init,
-		 const char *init_id, const char *metrics)
+		 const char *init_id)
 {
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	const bool resumable = strcmp(o.c.output, "-") != 0;
@@ -412,10 +391,7 @@ static void make(struct run *r, char **paths, const struct gpt_config *c, const 
 			gpt_init(r->g, o.c.seed);
 		r->s.unigram = unigram(paths, &r->train, &r->val);
 	}
-	if (metrics) {
-		r->metrics_out = out_open(metrics, 0);
-		out_write(r->metrics_out, r->metrics.p, r->metrics.n);
-	}
+	metrics_start(r->metrics);
 	say("%zu parameters, %llu training tokens; validation on %llu tokens", r->g->n_params,
 	    (unsigned long long)r->train.tokens, (unsigned long long)(eval_windows(&r->val) * o.block));
 	train(r, state, resumable);
@@ -428,10 +404,11 @@ static void make(struct run *r, char **paths, const struct gpt_config *c, const 
 
 static int run_train(char **paths)
 {
-	struct run r = { 0 };
+	struct run r = { .metrics = metrics_new(o.metrics, o.c.output) };
 	struct tensors *init = o.init ? tensors_open(o.init) : NULL;
 	const struct gpt_config c = config(init);
-	char *metrics = metrics_path(), init_id[33] = "none";
+	const char *metrics = metrics_path(r.metrics);
+	char init_id[33] = "none";
 
 	if (init)
 		tensors_id(init, init_id);
@@ -440,12 +417,11 @@ static int run_train(char **paths)
 	struct recipe *p = recipe(&r, init_id);
 
 	if (!strcmp(o.c.output, "-") || (metrics && !file_exists(metrics)) || !recipe_fresh(p, o.c.output))
-		make(&r, paths, &c, init, init_id, metrics);
+		make(&r, paths, &c, init, init_id);
 	windows_close(&r.train);
 	windows_close(&r.val);
 	recipe_free(p);
-	buf_free(&r.metrics);
-	free(metrics);
+	metrics_free(r.metrics);
 	if (init)
 		tensors_close(init);
 	return 0;
