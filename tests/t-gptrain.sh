@@ -18,6 +18,8 @@ ok "no debris" test -z "$(ls | grep -E 'part|state')"
 ok "-j 1" $train -q -j1 -o b.safetensors train.zst
 same "-j 1 and -j 2: the same checkpoint" a.safetensors b.safetensors
 same "-j 1 and -j 2: the same metrics" a.jsonl b.jsonl
+ok "-j 3" $train -q -j3 -o j3.safetensors train.zst
+same "... too" a.safetensors j3.safetensors
 ok "checkpoint on stdout" eval '$train -q -o - train.zst >c.safetensors'
 same "stdout and file: the same bytes" a.safetensors c.safetensors
 ok "saving less often" $train -q --save-every 100 --cache 64K --metrics d.txt -o d.safetensors train.zst

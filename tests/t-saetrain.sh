@@ -47,6 +47,8 @@ ok "no debris" test -z "$(debris)"
 ok "-j 1" $base -q -j1 --metrics b.txt -o b.safetensors mix/*.zst
 same "-j 1, fewer states: the same checkpoint" a.safetensors b.safetensors
 same "... and metrics, in the file named" a.jsonl b.txt
+ok "-j 3" $base -q -j3 -o j3.safetensors mix/*.zst
+same "... too" a.safetensors j3.safetensors
 ok "on stdout" eval '$base -q -o - mix/*.zst >c.safetensors'
 same "stdout and file: the same bytes" a.safetensors c.safetensors
 ok "from a pipe" eval 'cat mix/*.zst | $base -q -o p.safetensors'
