@@ -123,6 +123,20 @@ static void out_free(struct out *f)
 	free(f);
 }
 
+/* The lock of a process that was killed goes only when its memory is gone. */
+static void lock(int fd, const char *part)
+{
+	const double patience = 0.5, began = now_secs();
+
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			die_errno("cannot lock '%s'", part);
+		if (now_secs() - began > patience)
+			die("'%s' is being written by another process", part);
+		usleep(10000);
+	}
+}
+
 /* Opens and locks; again when its last owner renamed it away meanwhile. */
 static int open_locked(const char *part, int flags)
 {
@@ -133,11 +147,7 @@ static int open_locked(const char *part, int flags)
 
 		if (fd < 0)
 			return -1;
-		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-			if (errno != EWOULDBLOCK)
-				die_errno("cannot lock '%s'", part);
-			die("'%s' is being written by another process", part);
-		}
+		lock(fd, part);
 		if (fstat(fd, &mine) == 0 && stat(part, &named) == 0 && mine.st_ino == named.st_ino &&
 		    mine.st_dev == named.st_dev)
 			return fd;

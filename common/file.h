@@ -15,7 +15,8 @@
  *	recipe_stamp(r, path);
  *
  * Output X grows as X.part, one fixed name held by an exclusive lock: a second
- * writer dies, a left-over is reclaimed.  It is removed at exit and on INT,
+ * writer dies (after half a second: the lock of a process that was killed goes
+ * when its memory is gone), a left-over is reclaimed.  It is removed at exit and on INT,
  * TERM and HUP unless opened with OUT_KEEP (a resumable stage).  "-" is
  * standard output: no lock, no rename; a closed pipe ends the tool quietly
  * (SIGPIPE), a full disk is an error at the latest in out_commit.

@@ -64,6 +64,15 @@ static void write_to_nobody(void)
 	die("a closed pipe was written to");
 }
 
+static void hold_for_a_while(void)
+{
+	struct out *f = out_open("x", OUT_KEEP);
+
+	out_sync(f);
+	usleep(200000);
+	raise(SIGKILL);
+}
+
 static void leave_a_note(void)
 {
 	file_write("note", "x", 1);
@@ -106,7 +115,7 @@ static void full_disk(void)
 
 static const struct { const char *name; void (*fn)(void); } roles[] = {
 	{ "fail", write_and_fail }, { "fail-kept", write_kept_and_fail }, { "told", write_and_be_told },
-	{ "nobody", write_to_nobody }, { "note", note_and_be_told },
+	{ "nobody", write_to_nobody }, { "hold", hold_for_a_while }, { "note", note_and_be_told },
 	{ "second", open_second }, { "dir-fail", dir_and_fail }, { "full", full_disk },
 };
 static char *program;     /* this one, to play a role in a process of its own */
@@ -155,6 +164,16 @@ static void outputs(void)
 	out_write(f, "new", 3);
 	out_commit(f);
 	check(holds("x", "new"), "... and the first goes on");
+	if (fork() == 0) {
+		execl(program, program, "hold", (char *)NULL);
+		_exit(99);
+	}
+	while (!file_exists("x.part"))
+		usleep(1000);
+	file_write("x", "next", 4);
+	check(holds("x", "next"), "a writer that is about to end is waited for");
+	wait(NULL);
+	file_write("x", "new", 3);
 	f = out_open("x", 0);
 	out_write(f, "never", 5);
 	out_abandon(f);
