@@ -1,5 +1,6 @@
 #include "file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -26,6 +27,12 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 {
 	(void)st, (void)kind, (void)where;
 	return remove(path);
+}
+
+static int remove_inner(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)st, (void)kind;
+	return where->level ? remove(path) : 0;
 }
 
 static void remove_tree(const char *path)
@@ -306,24 +313,47 @@ static void make_directory(const char *path)
 		die_errno("cannot make '%s'", path);
 }
 
-struct outdir *outdir_open(const char *path)
+static bool is_empty(const char *path)
+{
+	DIR *d = opendir(path);
+	bool empty = d != NULL;
+
+	for (const struct dirent *e; empty && (e = readdir(d)) != NULL; )
+		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+	if (d)
+		closedir(d);
+	return empty;
+}
+
+/* Only what an earlier run made is replaced. */
+static void check_replaceable(const char *path, const char *mark)
+{
+	char *marked = xformat("%s/%s", path, mark);
+	struct stat st;
+
+	if (stat(path, &st) == 0) {
+		if (!S_ISDIR(st.st_mode))
+			die("cannot make '%s': a file of this name is there", path);
+		if (!file_exists(marked) && !is_empty(path))
+			die("will not replace '%s': it holds other files, and no '%s'", path, mark);
+	}
+	free(marked);
+}
+
+struct outdir *outdir_open(const char *path, const char *mark)
 {
 	struct outdir *d = xcalloc(1, sizeof(*d));
-	struct stat st;
 
 	d->path = xstrdup(path);
 	for (size_t n = strlen(path); n > 1 && d->path[n - 1] == '/'; n--)
 		d->path[n - 1] = 0;
-	if (stat(d->path, &st) == 0 && !S_ISDIR(st.st_mode))
-		die("cannot make '%s': a file of this name is there", d->path);
+	check_replaceable(d->path, mark);
 	d->part = xformat("%s.part", d->path);
 	file_mkdirs(d->part);
 	make_directory(d->part);
-	close(open_locked(d->part, O_RDONLY | O_DIRECTORY)); /* dies when another run is at it */
-	remove_tree(d->part);
-	make_directory(d->part);
-	if ((d->fd = open_locked(d->part, O_RDONLY | O_DIRECTORY)) < 0)
+	if ((d->fd = open_locked(d->part, O_RDONLY | O_DIRECTORY)) < 0) /* dies when another run is at it */
 		die_errno("cannot open '%s'", d->part);
+	nftw(d->part, remove_inner, 16, FTW_DEPTH | FTW_PHYS);
 	d->debris = debris_add(d->part, true);
 	return d;
 }

@@ -42,9 +42,11 @@ bool out_is_stdout(const struct out *f);
 int out_fd(struct out *f);
 const char *out_name(const struct out *f);      /* for messages: "'X'" without .part, or "<stdout>" */
 
-/* Same for a whole directory: files are made in dir_part(d); commit swaps it in. */
+/* Same for a whole directory: files are made in outdir_part(d); commit swaps it in. */
 struct outdir;
-struct outdir *outdir_open(const char *path);   /* an empty, locked X.part/ */
+/* An empty, locked X.part/.  Dies when X is there, is not empty and lacks `mark`, a file that
+ * every such directory has: it is something else of the user's, and would be lost. */
+struct outdir *outdir_open(const char *path, const char *mark);
 const char *outdir_part(const struct outdir *d);
 void outdir_commit(struct outdir *d);           /* replaces X if there; frees d */
 

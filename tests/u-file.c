@@ -93,12 +93,22 @@ static void open_second(void)
 
 static void dir_and_fail(void)
 {
-	struct outdir *d = outdir_open("dir");
+	struct outdir *d = outdir_open("dir", "f1");
 	char *name = xformat("%s/new", outdir_part(d));
 
 	file_write(name, "n", 1);
 	free(name);
 	die("a failure");
+}
+
+static void dir_of_others(void)
+{
+	outdir_commit(outdir_open("dir", "index"));
+}
+
+static void dir_void(void)
+{
+	outdir_commit(outdir_open("void", "index"));
 }
 
 static void full_disk(void)
@@ -116,7 +126,8 @@ static void full_disk(void)
 static const struct { const char *name; void (*fn)(void); } roles[] = {
 	{ "fail", write_and_fail }, { "fail-kept", write_kept_and_fail }, { "told", write_and_be_told },
 	{ "nobody", write_to_nobody }, { "hold", hold_for_a_while }, { "note", note_and_be_told },
-	{ "second", open_second }, { "dir-fail", dir_and_fail }, { "full", full_disk },
+	{ "second", open_second }, { "dir-fail", dir_and_fail },
+	{ "dir-other", dir_of_others }, { "dir-void", dir_void }, { "full", full_disk },
 };
 static char *program;     /* this one, to play a role in a process of its own */
 
@@ -186,7 +197,7 @@ static void directories(void)
 	file_mkdirs("a/b/c/file");
 	check(file_exists("a/b/c") && !file_exists("a/b/c/file"), "the folders above");
 	for (int round = 0; round < 2; round++) {
-		struct outdir *d = outdir_open("dir");
+		struct outdir *d = outdir_open("dir", "f0");
 		char *name = xformat("%s/f%d", outdir_part(d), round);
 
 		file_write(name, "1", 1);
@@ -195,12 +206,17 @@ static void directories(void)
 	}
 	check(holds("dir/f1", "1") && !file_exists("dir/f0") && !file_exists("dir.part"), "a folder replaces another whole");
 	check(child("dir-fail") == 1 && holds("dir/f1", "1") && !file_exists("dir/new"), "a failure keeps the old folder");
-	struct outdir *d = outdir_open("dir");
+	struct outdir *d = outdir_open("dir", "f1");
 	char *left = xformat("%s/new", outdir_part(d));
 
 	check(!file_exists(left), "what a failure left is not taken over");
 	free(left);
+	left = xformat("%s/f1", outdir_part(d));
+	file_write(left, "2", 1);
+	free(left);
 	outdir_commit(d);
+	check(child("dir-other") == 1 && holds("dir/f1", "2") && !file_exists("dir.part"), "a folder of something else stays");
+	check(mkdir("void", 0700) == 0 && child("dir-void") == 0, "an empty one is replaced");
 }
 
 static struct recipe *recipe_of(unsigned version, const char *value)

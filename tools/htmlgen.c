@@ -131,7 +131,7 @@ static void sync_site(const char *site)
 
 static void make(const struct top *t)
 {
-	struct outdir *dir = outdir_open(o.c.output);
+	struct outdir *dir = outdir_open(o.c.output, "data/vocab.js");
 	struct site site = { .dir = outdir_part(dir) };
 	char *data = xformat("%s/data", site.dir);
 

@@ -498,7 +498,7 @@ static void summary(const struct run *r)
 static void make(struct run *r, const struct gpt_config *c, const struct tensors *gpt,
 		 const struct tensors *sae)
 {
-	struct outdir *dir = outdir_open(o.c.output);
+	struct outdir *dir = outdir_open(o.c.output, "index.json");
 	struct recipe *p = recipe(r), *state = recipe(r);
 	json_t *fields = json_object();
 
