@@ -188,7 +188,8 @@ $(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt
 
 $(ACTS) &: $(OUT)/tokens/train.zst $(GPT) $(BIN)/mlpdump $(OUT)/knobs/acts
 	$(call run,ACTS,$(OUT)/acts,$(BIN)/mlpdump $(STAGE) $(NET) --gpt $(GPT) --contexts $(CONTEXTS) --samples $(SAMPLES) \
-		--bins $(SHARDS) --window $(WINDOW) --dtype $(DTYPE) -o $(if $(filter 1,$(SHARDS)),$@,$(OUT)/acts) $<)
+		--bins $(SHARDS) --window $(WINDOW) --dtype $(DTYPE) -o $(OUT)/acts/ $<)
+	@rm -f $(filter-out $(MIX) $(MIX:=.stamp),$(wildcard $(OUT)/mix/*.zst $(OUT)/mix/*.zst.stamp)) # of more shards
 
 $(MIX): $(OUT)/mix/%.zst: $(OUT)/acts/%.zst $(BIN)/shuffle
 	$(call run,MIX,$@,$(BIN)/shuffle -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(MEMORY) -o $@ $<)

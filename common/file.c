@@ -403,6 +403,15 @@ bool file_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+char *file_plain(const char *path)
+{
+	char *plain = xstrdup(path);
+
+	for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
+		plain[n - 1] = 0;
+	return plain;
+}
+
 void file_mkdirs(const char *path)
 {
 	char *copy = xstrdup(path);

@@ -55,6 +55,7 @@ void file_write(const char *path, const void *p, size_t bytes);
 bool file_exists(const char *path);
 void file_mkdirs(const char *path);     /* the directories above path's last component */
 void file_touch(const char *path);
+char *file_plain(const char *path);     /* without the slashes at its end; caller frees */
 
 /*
  * Recipe: all that shapes an output, as text lines "key value": tool, its

@@ -30,6 +30,8 @@ ok "... and the make after that does nothing" tiny -q html
 ok "outputs touched: no stage reruns" eval 'find "$TMP/tiny" -name "*.zst" -exec touch {} +; nothing_ran html'
 ok "L1=1e-6: a second autoencoder and nothing else" only '^./sae/l1-1e-6/' sae L1=1e-6
 ok "TOP_K=3: pages again, nothing before" only '^./sae/l1-3e-7/(top|html)/' html TOP_K=3
+ok "SHARDS=1: activations in one shard" only '^./(acts|mix|pick.zst|sae)' sae SHARDS=1
+ok "... the mix too" test "$(cd "$TMP/tiny/mix" && echo *)" = "000.zst 000.zst.stamp"
 ok "SAMPLES=12: activations and what follows" only '^./(acts|mix|pick.zst|sae)' html SAMPLES=12
 ok "back to the preset" tiny html
 sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"

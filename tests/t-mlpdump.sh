@@ -69,6 +69,12 @@ ok "--level 3" $dump -q --bins 3 --level 3 -o bins train.zst
 ok "... is another file" test "$(stat -c %i bins/001.zst)" != "$inode"
 ok "two bins in the same folder" $dump -q --bins 2 -o bins train.zst
 ok "... leave no third" test "$(ls bins | wc -l)" = 2
+ok "three again, then one in the same folder" eval '$dump -q --bins 3 -o bins train.zst && $dump -q -o bins/ train.zst'
+ok "... is alone there" test "$(ls bins)" = 000.zst
+same "... and the one shard" one.zst bins/000.zst
+ok "three once more are written anew" eval '$dump -q --bins 3 -o bins train.zst && cmp bins/000.zst bin0.zst'
+ok "all contexts without --contexts" "$BIN/mlpdump" -q --gpt gpt.safetensors --samples 1 -o every.zst train.zst
+ok "... is a row of each window" test "$(rows every.zst | wc -l)" = $((($(zstd -qdc train.zst | wc -c) / 2 - 1) / 32))
 ok "more bins than files may be open" eval '(ulimit -S -n 40 && $dump -q --bins 50 -o fifty train.zst)'
 ok "no debris" test -z "$(find . -name '*.part' -o -name '*.state*')"
 
@@ -100,7 +106,6 @@ ok "... the same bytes" diff -r whole k
 ok "no debris after kills" test -z "$(find . -name '*.part' -o -name '*.state*')"
 
 fails 2 "--gpt is needed" "--gpt" "$BIN/mlpdump" --contexts 5 -o x train.zst
-fails 2 "--contexts is needed" "--contexts" "$BIN/mlpdump" --gpt gpt.safetensors -o x train.zst
 fails 2 "tokens are needed" "tokens" "$BIN/mlpdump" --gpt gpt.safetensors --contexts 5 -o x
 fails 2 "--bin 3/3" "--bin" $dump --bin 3/3 -o x train.zst
 fails 2 "--bin x" "--bin" $dump --bin x -o x train.zst

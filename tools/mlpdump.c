@@ -16,10 +16,10 @@
 enum { OUTPUT_VERSION = 2 };
 
 static const char usage[] =
-	"usage: mlpdump [options] --gpt GPT --contexts C --samples S -o OUT TOKENS…\n"
+	"usage: mlpdump [options] --gpt GPT [--contexts C] [--samples S] -o OUT TOKENS…\n"
 	"Runs C contexts through the GPT and keeps the activations of S tokens of each.\n"
-	"OUT is a shard, - (standard output) or, with --bins N, a directory of N shards:\n"
-	"consecutive ranges of the shuffled order, each in the order of the contexts.\n"
+	"OUT is a shard, - (standard output) or, with --bins N or when it ends in /, a directory\n"
+	"of N shards: consecutive ranges of the shuffled order, each in the order of the contexts.\n"
 	"e.g.:  mlpdump --gpt gpt.safetensors --contexts 16000 --samples 100 --bins 4 -o acts train.zst\n";
 
 static struct {
@@ -35,7 +35,7 @@ static struct {
 static const struct opt opts[] = {
 	OPT_OUTPUT(&o.c),
 	OPT_STR(0, "gpt", &o.gpt, "GPT", "the checkpoint"),
-	OPT_U64(0, "contexts", &o.contexts, 1, 1e15, "contexts, each another window of the tokens"),
+	OPT_U64(0, "contexts", &o.contexts, 0, 1e15, "contexts, each another window of the tokens; 0: all"),
 	OPT_U64(0, "samples", &o.samples, 1, 1 << 20, "tokens kept of each context"),
 	OPT_U64(0, "bins", &o.bins, 1, 1000, "shards to write into the directory OUT"),
 	OPT_STR(0, "bin", &o.bin, "I/N", "write shard I (from 0) of N alone"),
@@ -53,6 +53,7 @@ struct dump {
 	struct windows tok;
 	struct rows rows;       /* rows.bin: the first of the bins written */
 	size_t shards;          /* how many of them */
+	bool directory;         /* the output is one */
 	size_t D;               /* columns */
 	enum dtype dtype;
 	char **paths;           /* of the shards */
@@ -313,7 +314,7 @@ static void name_shards(struct dump *d)
 {
 	d->paths = xcalloc(d->shards, sizeof(*d->paths));
 	for (size_t i = 0; i < d->shards; i++)
-		d->paths[i] = d->shards > 1 ? xformat("%s/%03zu.zst", o.c.output, i) : xstrdup(o.c.output);
+		d->paths[i] = d->directory ? xformat("%s/%03zu.zst", o.c.output, i) : xstrdup(o.c.output);
 }
 
 static bool is_fresh(const struct dump *d, const struct recipe *p)
@@ -372,7 +373,7 @@ static void remove_older(const struct dump *d)
 	recipe_unstamp(o.c.output);
 	for (size_t i = 0; i < d->shards; i++)
 		unlink(d->paths[i]);
-	for (size_t i = d->shards; d->shards > 1; i++) { /* of a run with more bins */
+	for (size_t i = d->shards; d->directory; i++) { /* of a run with more bins */
 		char *extra = xformat("%s/%03zu.zst", o.c.output, i);
 		char *part = xformat("%s.part", extra);
 		const int missing = (unlink(extra) != 0) + (unlink(part) != 0);
@@ -451,17 +452,20 @@ static void parse_bin(struct dump *d)
 
 static void check_options(struct dump *d, char **paths)
 {
-	if (!o.gpt || !o.contexts || !paths[0])
-		die_usage("%s missing", !o.gpt ? "--gpt is" : !o.contexts ? "--contexts is" : "tokens are");
+	const size_t length = strlen(o.c.output);
+
+	if (!o.gpt || !paths[0])
+		die_usage("%s missing", !o.gpt ? "--gpt is" : "tokens are");
 	if (o.bin && o.bins > 1)
 		die_usage("--bin and --bins exclude each other");
 	if (!dtype_parse(o.dtype, &d->dtype) || d->dtype == DT_U16 || d->dtype == DT_U32)
 		die_usage("--dtype is f16, bf16 or f32, not '%s'", o.dtype);
-	d->rows = (struct rows){ .seed = o.c.seed, .contexts = o.contexts, .samples = o.samples,
-		.window = o.window, .bins = o.bins };
+	d->rows = (struct rows){ .seed = o.c.seed, .samples = o.samples, .window = o.window, .bins = o.bins };
 	d->shards = o.bins;
 	if (o.bin)
 		parse_bin(d);
+	d->directory = d->shards > 1 || (length && o.c.output[length - 1] == '/');
+	o.c.output = file_plain(o.c.output);
 	if (d->shards > 1 && !strcmp(o.c.output, "-"))
 		die_usage("--bins %llu needs -o DIR", (unsigned long long)o.bins);
 }
@@ -472,6 +476,9 @@ static void open_inputs(struct dump *d, const struct gpt_config *c, char **paths
 	d->tok = windows_open(paths, c->block_size, c->vocab_size, o.cache);
 	d->rows.block = c->block_size;
 	d->rows.windows = d->tok.count;
+	if (!o.contexts)
+		o.contexts = d->tok.count;
+	d->rows.contexts = o.contexts;
 	if (o.contexts > d->tok.count)
 		die("'%s' has %llu windows of %zu tokens; --contexts asks for %llu", paths[0],
 		    (unsigned long long)d->tok.count, c->block_size, (unsigned long long)o.contexts);

@@ -370,15 +370,6 @@ static struct recipe *recipe(const struct run *r)
 }
 
 /* "top/" is top: its stamp and state lie beside it. */
-static const char *plain_directory(const char *path)
-{
-	char *dir = xstrdup(path);
-
-	for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--)
-		dir[n - 1] = 0;
-	return dir;
-}
-
 static void check_options(char **paths)
 {
 	const char *missing = !o.gpt ? "--gpt is" : !o.sae ? "--sae is" : !o.contexts ? "--contexts is" :
@@ -388,7 +379,7 @@ static void check_options(char **paths)
 		die_usage("%s missing", missing);
 	if (!strcmp(o.c.output, "-"))
 		die_usage("the result is a directory; say -o DIR");
-	o.c.output = plain_directory(o.c.output);
+	o.c.output = file_plain(o.c.output);
 }
 
 static void check_sizes(const struct run *r, const struct gpt_config *c, const struct tensor *enc)
