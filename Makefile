@@ -176,38 +176,43 @@ $(foreach s,tokens gpt acts pick top,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call s
 $(SAE)/knobs: $$(call stale,sae,$$@)
 	@$(call keep,sae)
 
-$(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens
+# An output without its stamp is that of a run killed just before its end.
+unstamped = $(if $(wildcard $1.stamp),,FORCE)
+
+$(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens $(call unstamped,$(OUT)/tokens/train.zst)
 	$(call run,TOK,$(OUT)/tokens/,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
 		--val $(VAL) --val-out $(OUT)/tokens/val.zst -o $(OUT)/tokens/train.zst $(TEXT))
 
-$(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt
+$(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt $(call unstamped,$(GPT))
 	$(call run,GPT,$@,$(BIN)/gptrain $(STAGE) $(NET) --n-layer $(N_LAYER) --n-head $(N_HEAD) --n-embd $(N_EMBD) --block $(BLOCK) \
 		--vocab $(VOCAB) --batch $(BATCH) --accum $(ACCUM) --iters $(ITERS) --lr $(GPT_LR) --min-lr $(GPT_MIN_LR) \
 		--warmup $(WARMUP) --eval-every $(GPT_EVAL_EVERY) --eval-contexts $(GPT_EVAL_CONTEXTS) \
 		--val $(OUT)/tokens/val.zst -o $@ $<)
 
-$(ACTS) &: $(OUT)/tokens/train.zst $(GPT) $(BIN)/mlpdump $(OUT)/knobs/acts
+$(ACTS) &: $(OUT)/tokens/train.zst $(GPT) $(BIN)/mlpdump $(OUT)/knobs/acts $(call unstamped,$(OUT)/acts)
 	$(call run,ACTS,$(OUT)/acts,$(BIN)/mlpdump $(STAGE) $(NET) --gpt $(GPT) --contexts $(CONTEXTS) --samples $(SAMPLES) \
 		--bins $(SHARDS) --window $(WINDOW) --dtype $(DTYPE) -o $(OUT)/acts/ $<)
 	@rm -f $(filter-out $(MIX) $(MIX:=.stamp),$(wildcard $(OUT)/mix/*.zst $(OUT)/mix/*.zst.stamp)) # of more shards
 
-$(MIX): $(OUT)/mix/%.zst: $(OUT)/acts/%.zst $(BIN)/shuffle
+$(MIX): $(OUT)/mix/%.zst: $(OUT)/acts/%.zst $(BIN)/shuffle $$(call unstamped,$$@)
 	$(call run,MIX,$@,$(BIN)/shuffle -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(MEMORY) -o $@ $<)
 
-$(OUT)/pick.zst: $(MIX) $(BIN)/resample-pick $(OUT)/knobs/pick
+$(OUT)/pick.zst: $(MIX) $(BIN)/resample-pick $(OUT)/knobs/pick $(call unstamped,$(OUT)/pick.zst)
 	$(call run,PICK,$@,$(BIN)/resample-pick $(STAGE) -n $(PICK_ROWS) --events $(RESAMPLE_EVENTS) -o $@ $(MIX))
 
-$(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs
+$(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs \
+		$(call unstamped,$(SAE)/sae.safetensors)
 	$(call run,SAE,$@,$(BIN)/saetrain $(STAGE) $(NET) --gpt $(GPT) --val $(OUT)/tokens/val.zst --pick $(OUT)/pick.zst \
 		--l1 $(L1) --features $(FEATURES) --batch $(SAE_BATCH) $(call given,--steps,STEPS) --lr $(SAE_LR) \
 		--normalise-every $(NORMALISE_EVERY) --resample-every $(RESAMPLE_EVERY) --resample-events $(RESAMPLE_EVENTS) \
 		--eval-every $(EVAL_EVERY) --eval-contexts $(EVAL_CONTEXTS) -o $@ $(MIX))
 
-$(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(BIN)/topk $(OUT)/knobs/top
+$(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(BIN)/topk $(OUT)/knobs/top \
+		$(call unstamped,$(SAE)/top)
 	$(call run,TOP,$(@D),$(BIN)/topk $(STAGE) $(NET) --gpt $(GPT) --sae $(SAE)/sae.safetensors --contexts $(TOP_CONTEXTS) \
 		--skip $(CONTEXTS) --k $(TOP_K) --radius $(RADIUS) -o $(@D) $<)
 
-$(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen
+$(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen $(call unstamped,$(SAE)/html)
 	$(call run,HTML,$(@D),$(BIN)/htmlgen -j $(THREADS) --metrics $(SAE)/sae.jsonl --gpt-metrics $(OUT)/gpt.jsonl -o $(@D) $(<D))
 
 # L1S: values of L1, one autoencoder each; ends in a table and a plot of L0 against loss recovered.

@@ -36,6 +36,10 @@ ok "SAMPLES=12: activations and what follows" only '^./(acts|mix|pick.zst|sae)' 
 ok "back to the preset" tiny html
 sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
 same "the same bytes as at first" "$TMP/first" "$TMP/again"
+rm "$TMP"/tiny/{gpt.safetensors,acts,mix/001.zst,pick.zst,sae/l1-3e-7/{sae.safetensors,top,html}}.stamp
+ok "killed between an output and its stamp: only that is finished" eval 'tiny html && ! tiny html | grep -v "Nothing to be done"'
+sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
+same "the same files as at first" "$TMP/first" "$TMP/again"
 ok "a stage that fails leaves what was made" eval '! tiny acts DTYPE=f8; test -s "$TMP/tiny/acts/002.zst"'
 ok "... and nothing reruns" nothing_ran html
 ok "make -j2 THREADS=1" eval 'rm -rf "$TMP/tiny"; tiny -j2 THREADS=1 html'
