@@ -25,7 +25,8 @@ OUT := out/$(PRESET)
 PRESETS := tiny demo seed
 COLUMN := $(or $(word 2,$(subst :, ,$(filter $(PRESET):%,tiny:1 demo:2 seed:3))),$(error PRESET is one \
 	of $(PRESETS), not '$(PRESET)'))
-knob = $(eval KNOBS += $1)$(eval default_$1 := $(word $(COLUMN),$2))$(eval $1 ?= $$(default_$1))$(eval help_$1 := $3)
+knob = $(eval KNOBS += $1)$(eval default_$1 := $(word $(COLUMN),$2))$(eval $1 ?= $$(default_$1))$(eval help_$1 := $3)$(if \
+	$(filter-out 1,$(words $($1))),$(error $1 takes one value, not '$($1)'))
 #           knob               tiny demo seed          meaning
 $(call knob,VAL,               0.05 0.02 0.0005,     share of documents held out for validation)
 $(call knob,N_LAYER,           1 1 1,                GPT: layers)
@@ -61,6 +62,10 @@ $(call knob,TOP_CONTEXTS,      32 2000 20000,        pages: contexts read)
 $(call knob,RADIUS,            5 10 10,              pages: tokens shown on either side)
 $(call knob,TOP_K,             5 10 10,              pages: top activations of a feature)
 $(call knob,SEED,              1337 1337 1337,       seed of every random choice)
+# What is given on the command line, but neither a knob nor set anywhere below, is misspelt.
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
+$(foreach v,$(filter-out $(KNOBS),$(GIVEN)),$(if $(shell grep -E '^$v *[:?]?=' $(firstword $(MAKEFILE_LIST))),,$(error there is \
+	no knob $v: see make help)))
 
 # ---- tools ---------------------------------------------------------------------------------
 # SAN=address,undefined or SAN=thread builds a second set of tools beside the first.
@@ -109,7 +114,7 @@ run = $(if $(V),,@printf '%-5s %s\n' $1 $2;) mkdir -p $(dir $2) && $3
 # ---- data graph ----------------------------------------------------------------------------
 # A stage is stale for make when an input, its tool or its knobs are newer; the tool then compares
 # what really shaped the output and, if that is unchanged, only touches it.
-numbers = $(shell seq -f '%03g' 0 $$(($1 - 1)))
+numbers = $(or $(shell { seq -f '%03g' 0 $$(($1 - 1)); } 2>/dev/null),$(error SHARDS must be a number from 1 up, not '$1'))
 slug = $(if $(filter $($1),$(default_$1)),,-$(subst _,-,$(shell echo $1 | tr A-Z a-z))-$($1))
 empty :=
 space := $(empty) $(empty)

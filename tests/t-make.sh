@@ -86,5 +86,13 @@ ok "bytes of the tiny run on ref are those of these output-versions (tests/fixtu
 fails 2 "seed without CORPUS says what to fetch" "fetch the 80 parquet files" make --no-print-directory PRESET=seed OUT="$TMP/seed" tokens
 ok "... but shows its knobs" make --no-print-directory PRESET=seed help
 fails 2 "an unknown preset is refused" "PRESET is one of" make --no-print-directory PRESET=huge help
+quick() { make --no-print-directory PRESET=tiny OUT="$TMP/quick" "$@"; }
+fails 2 "a misspelt knob is refused" "no knob LI" quick sae LI=1e-6
+fails 2 "a knob of two values is refused" "L1 takes one value, not '1e-6 3e-7'" quick sae L1="1e-6 3e-7"
+fails 2 "a knob of none is refused" "L1 takes one value, not ''" quick sae L1=
+for n in 0 x 2.5 ''; do
+	fails 2 "SHARDS=$n is refused" "SHARDS" quick acts "SHARDS=$n"
+done
+ok "... and nothing was begun" test ! -e "$TMP/quick"
 ok "sweep ends in a table and a plot" eval 'tiny sweep L1S="1e-7 1e-6" >"$TMP/sweep.log" 2>&1 && grep -q recovered "$TMP/sweep.log" && test -s "$TMP/tiny/sweep.svg"'
 done_testing
