@@ -172,8 +172,8 @@ struct out *out_open(const char *path, int flags)
 			die("will not write binary data to a terminal; use -o FILE or a pipe");
 		return f;
 	}
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-		die("cannot write '%s': is a directory", path);
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		die("cannot write '%s': %s", path, S_ISDIR(st.st_mode) ? "is a directory" : "is no file");
 	f->fd = open_locked(f->part, O_RDWR | O_CREAT);
 	if (f->fd < 0)
 		die_errno("cannot create '%s'", f->part);

@@ -1,9 +1,12 @@
 #include "opt.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void print_default(const struct opt *p)
 {
@@ -159,6 +162,30 @@ static uint64_t processors(void)
 	return sched_getaffinity(0, sizeof(set_of), &set_of) == 0 ? (uint64_t)CPU_COUNT(&set_of) : 1;
 }
 
+/* Is path there, and neither a file nor a folder? */
+static bool is_stream(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+static void set_output(struct opt_common *c)
+{
+	if (!*c->output)
+		die_usage("-o needs a name");
+	if (!strcmp(c->output, "/dev/stdout")) {
+		c->output = "-";
+	} else if (is_stream(c->output)) {
+		const int fd = open(c->output, O_WRONLY);
+
+		if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0)
+			die_errno("cannot open '%s'", c->output);
+		close(fd);
+		c->output = "-";
+	}
+}
+
 char **opt_parse(int argc, char **argv, const struct opt *opts, const char *usage,
 		 struct opt_common *c)
 {
@@ -185,6 +212,7 @@ char **opt_parse(int argc, char **argv, const struct opt *opts, const char *usag
 	base_quiet = c->quiet;
 	if (c->threads == 0)
 		c->threads = processors();
+	set_output(c);
 	return argv;
 }
 

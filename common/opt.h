@@ -68,7 +68,9 @@ struct opt_common {
 
 /*
  * Parses; sets base_tool, base_quiet and c->threads (0 becomes the number of
- * processors allowed); --help and --version are always understood.
+ * processors allowed); --help and --version are always understood.  An output
+ * that is a device or a pipe (-o /dev/null) is opened as standard output, and
+ * c->output "-": nothing may be renamed to its name.
  * usage: "usage: …\n…e.g.:  …\n", shown on top of the generated table.
  * Returns the operands, NULL-terminated (argv's own strings).
  */

@@ -117,6 +117,14 @@ ok "standard input" eval '$tok -o - - <c.jsonl.zst | cmp - want.zst'
 ok "... by default, to standard output" eval '$tok <owt.tar.xz | cmp - want.zst'
 ok "odd whitespace in tars is normalised as OpenWebText's loader does" eval \
 	'$tok -o a.zst odd.tar && $tok -o b.zst odd.jsonl && cmp a.zst b.zst'
+mkfifo named
+timeout 20 cat named >got.zst &
+ok "to a named pipe" $tok -o named "$tiny"
+wait $!
+same "... the same shard" want.zst got.zst
+ok "... the pipe stays, without a stamp" test -p named -a ! -e named.stamp
+fails 1 "validation to a pipe" "is no file" $tok --val 0.1 --val-out named -o x "$tiny"
+fails 2 "no name" "needs a name" $tok -o "" "$tiny"
 if "$TOP/out/venv/bin/python3" -c 'import pyarrow' 2>/dev/null; then
 	"$TOP/out/venv/bin/python3" -c '
 import json, sys, pyarrow as pa, pyarrow.parquet as pq
