@@ -14,19 +14,22 @@
 const char *base_tool = "featuremill";
 bool base_quiet;
 
-/* One line, one write, so that lines of several processes do not mix. */
+/* One line, one write, so that lines of several processes do not mix.  On a terminal it takes
+ * the place of a progress line. */
 static void emit(const char *tail, const char *fmt, va_list ap)
 {
 	char line[4096];
-	int n = snprintf(line, sizeof(line), "%s: ", base_tool);
+	const char *clear = isatty(STDERR_FILENO) ? "\r\033[K" : "";
+	const int start = snprintf(line, sizeof(line), "%s%.99s: ", clear, base_tool);
+	int n = start;
 
 	n += vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	if (tail && n < (int)sizeof(line) - 1)
 		n += snprintf(line + n, sizeof(line) - (size_t)n - 1, ": %s", tail);
 	if (n > (int)sizeof(line) - 2)
 		n = (int)sizeof(line) - 2;
-	for (int i = 0; i < n; i++)
-		if (line[i] == '\n')
+	for (int i = start; i < n; i++) /* names of files may hold anything */
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
 			line[i] = ' ';
 	line[n++] = '\n';
 	(void)!write(STDERR_FILENO, line, (size_t)n);

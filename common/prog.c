@@ -37,7 +37,7 @@ static void show(double now)
 {
 	const double secs = now - p.start, rate = secs > 0 ? (double)p.done / secs : 0;
 	char line[256];
-	int n = snprintf(line, sizeof(line), "%s: %llu", base_tool, (unsigned long long)p.done);
+	int n = snprintf(line, sizeof(line), "%.99s: %llu", base_tool, (unsigned long long)p.done);
 
 	if (p.total)
 		n += snprintf(line + n, sizeof(line) - (size_t)n, "/%llu", (unsigned long long)p.total);

@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "check.h"
+#include "dies.h"
 #include "heap.h"
 #include "opt.h"
 #include "rng.h"
@@ -142,6 +143,22 @@ static void options(void)
 	      "--help shows option, meaning and default");
 }
 
+static void complain(void *name)
+{
+	die("cannot open '%s'", (char *)name);
+}
+
+static void messages(void)
+{
+	static char longest[5000];
+
+	dies("a message is one line of text", "cannot open 'a [31mb c'", complain, "a\033[31mb\nc");
+	memset(longest, 'x', sizeof(longest) - 1);
+	base_tool = longest;
+	dies("a tool by a very long name", "xxxx: cannot open 'y'", complain, "y");
+	base_tool = "u-base";
+}
+
 static void heaps(void)
 {
 	struct heap h = heap_new(10), none = heap_new(0);
@@ -211,6 +228,7 @@ int main(void)
 	numbers();
 	buffers();
 	options();
+	messages();
 	heaps();
 	randomness();
 	return check_done();
