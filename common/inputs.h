@@ -1,9 +1,10 @@
 #ifndef INPUTS_H
 #define INPUTS_H
 /*
- * inputs: which bytes a corpus is.  A recipe gets a line "input BYTES HASH"
- * for each file.  Hashing 40 GB again because of a `touch` would be a pity, so
- * the hash of a file that is older than the output's stamp and of the size
+ * inputs: which bytes a corpus is.  A recipe gets a line "input BYTES HASH
+ * PROBE" for each file.  Hashing 40 GB again because of a `touch` would be a
+ * pity, so the hash of a file that is older than the output's stamp and has
+ * the size and the probe -- a hash of its first, middle and last bytes --
  * recorded there is taken from the stamp.
  *
  *	const struct timespec began = inputs_recipe(recipe, paths, "train.zst");

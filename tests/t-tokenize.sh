@@ -194,6 +194,11 @@ ok "the first share again" $again
 same "... the same bytes" t1.zst t2.zst
 ok "a byte changed, size and time kept, reruns" eval 'touch -r big.jsonl when; sed -i "1s/0/1/" big.jsonl; touch -r when big.jsonl; ran $again'
 sed -i '1s/1/0/' big.jsonl
+for i in 1 2 3; do echo "{\"text\": \"number $i\"}" >n$i.jsonl; done
+sleep 0.1 # the stamp is younger than all of them
+$tok -o n.zst n1.jsonl n2.jsonl
+ok "inputs of one size in another order rerun" eval '$tok -o n.zst n2.jsonl n1.jsonl && test "$($tok -d n.zst)" = "number 2<|endoftext|>number 1"'
+ok "another input of the same size reruns" eval '$tok -o n.zst n3.jsonl n1.jsonl && test "$($tok -d n.zst)" = "number 3<|endoftext|>number 1"'
 ok "a missing validation file is made again" eval 'rm v1.zst; $again && cmp v1.zst v2.zst'
 
 # Ended early.
