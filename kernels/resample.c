@@ -73,10 +73,10 @@ static void forget_moments(struct sae *s, const struct sae_params *moment, size_
 	s->be->zero(moment->b_enc + f, sizeof(real));
 }
 
-double resample_apply(struct sae *s, const uint32_t *dead, size_t n, const float *rows)
+double resample_apply(struct sae *s, const uint32_t *dead, size_t n_dead, const float *rows, size_t n)
 {
 	const size_t D = s->D;
-	const double mean = mean_alive_norm(s, dead, n);
+	const double mean = mean_alive_norm(s, dead, n_dead);
 	real *unit = xcalloc(2 * D, sizeof(*unit)), *scaled = unit + D;
 
 	for (size_t i = 0; i < n; i++) {
@@ -202,6 +202,6 @@ size_t resampler_change(struct resampler *r, const struct resample_rows *from, d
 		return 0;
 	const size_t n = resampler_draw(r, from, a, lambda, seed, event, *dead, &drawn);
 
-	resample_apply(r->s, r->dead, n, drawn);
+	resample_apply(r->s, r->dead, *dead, drawn, n);
 	return n;
 }

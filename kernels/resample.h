@@ -31,10 +31,11 @@ double resample_weight(double a, double lambda, double err2, double l1);
  * keys win (Efraimidis and Spirakis 2006: -log(u)/w).  weight 0: +inf. */
 double resample_key(uint64_t seed, uint64_t event, uint64_t row, double weight);
 
-/* dead (n) ascending, rows (n,D) host: row i goes to neuron dead[i].  Decoder row = x/max(|x|,1e-12);
+/* dead (n_dead) ascending, rows (n,D) host, n <= n_dead: row i goes to neuron dead[i]; where rows are
+ * short, the last of the dead stay as they are.  Decoder row = x/max(|x|,1e-12);
  * encoder row = that · 0.2 · mean norm of alive encoder rows (1 when none is alive); b_enc = 0; Adam
  * moments of these rows and entries = 0; b_dec and t untouched.  Returns the mean alive norm. */
-double resample_apply(struct sae *s, const uint32_t *dead, size_t n, const float *rows);
+double resample_apply(struct sae *s, const uint32_t *dead, size_t n_dead, const float *rows, size_t n);
 
 /*
  * All of it for a training: who is presumed dead, and buffers made once.

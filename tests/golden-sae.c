@@ -224,7 +224,7 @@ static double apply(struct sae *s, const int32_t *dead, const int32_t *picks, si
 		who[i] = (uint32_t)dead[i];
 		memcpy(x + i * s->D, rows + (size_t)picks[i] * s->D, s->D * sizeof(*x));
 	}
-	const double norm = resample_apply(s, who, n, x);
+	const double norm = resample_apply(s, who, n, x, n);
 
 	free(who), free(x);
 	return norm;

@@ -215,7 +215,7 @@ static void test_apply(void)
 	for (size_t i = 0; i < 2 * D; i++)
 		rows[i] = (float)i - 3;
 	const struct copy before[3] = { copy(&s->p), copy(&s->m), copy(&s->v) };
-	const double got = resample_apply(s, dead, 2, rows);
+	const double got = resample_apply(s, dead, 2, rows, 2);
 	const struct copy after[3] = { copy(&s->p), copy(&s->m), copy(&s->v) };
 
 	for (size_t f = 0; f < F; f++)
@@ -282,6 +282,27 @@ static void test_watch(void)
 	sae_free(s);
 }
 
+/* Of three dead one gets a row: the two others are no living neurons, and stay as they are. */
+static void test_short_of_rows(void)
+{
+	struct sae *s = sae_new(be, D, F, 4, SAE_TRAIN);
+	const uint32_t dead[3] = { 0, 2, 5 };
+	const float row[D] = { 1 };
+	double mean = 0;
+
+	randomise(s);
+	const struct copy before[3] = { copy(&s->p), copy(&s->m), copy(&s->v) };
+	const double got = resample_apply(s, dead, 3, row, 1);
+	const struct copy after[3] = { copy(&s->p), copy(&s->m), copy(&s->v) };
+
+	for (size_t f = 0; f < F; f++)
+		mean += f == 0 || f == 2 || f == 5 ? 0 : norm(before[0].enc + f * D) / (F - 3);
+	check(fabs(got - mean) < 1e-6, "rows are short: the dead without one are not alive");
+	check(untouched(before, after, 2) && untouched(before, after, 5) && !untouched(before, after, 0),
+	      "... and stay as they are");
+	sae_free(s);
+}
+
 static void test_all_dead(void)
 {
 	struct sae *s = sae_new(be, D, F, 4, SAE_TRAIN);
@@ -292,7 +313,7 @@ static void test_all_dead(void)
 		dead[i] = i;
 	for (size_t i = 0; i < F * D; i++)
 		rows[i] = 2;
-	check(resample_apply(s, dead, F, rows) == 1, "all dead: the mean norm counts as 1");
+	check(resample_apply(s, dead, F, rows, F) == 1, "all dead: the mean norm counts as 1");
 	check(fabs(norm(copy(&s->p).enc) - 0.2) < 1e-6, "... encoder rows of norm 0.2");
 	sae_free(s);
 }
@@ -309,6 +330,7 @@ int main(void)
 		test_draw();
 		test_apply();
 		test_watch();
+		test_short_of_rows();
 		test_all_dead();
 	}
 	return check_done();

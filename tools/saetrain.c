@@ -13,7 +13,7 @@
 #include "resample.h"
 #include "saetrain.h"
 
-enum { OUTPUT_VERSION = 1, L1_BATCH = 8192 };
+enum { OUTPUT_VERSION = 2, L1_BATCH = 8192 };
 
 static const char usage[] =
 	"usage: saetrain [options] --gpt GPT --val VAL -o SAE [ACTS…]\n"
