@@ -70,12 +70,13 @@ ok "no debris after kills" test -z "$(find "$TMP/tiny" -name '*.part*' -o -name 
 
 # Output-versions: the tiny run's bytes on ref are pinned; a change of results needs a new version.
 ok "tiny on ref" eval 'rm -rf "$TMP/tiny"; tiny html DEVICE=ref'
-pins() {
-	for f in tokens/train.zst gpt.safetensors acts/000.zst mix/000.zst pick.zst sae/l1-3e-7/sae.safetensors \
-		sae/l1-3e-7/top/index.json sae/l1-3e-7/html/index.html; do
-		stamp=$TMP/tiny/$f.stamp
-		[ -e "$stamp" ] || stamp=$TMP/tiny/$(dirname $f).stamp
-		printf '%s\t%s\t%s\n' $f "$(head -1 "$stamp")" "$(sha256sum <"$TMP/tiny/$f" | cut -c1-16)"
+digest() { # of a file, or of all files of a directory
+	(cd "$TMP/tiny" && if [ -d "$1" ]; then find "$1" -type f | LC_ALL=C sort | xargs sha256sum; else cat "$1"; fi) | sha256sum | cut -c1-16
+}
+pins() { # output:stamp (the site's own files are in its stamp; its data are not)
+	for f in tokens/train.zst gpt.safetensors acts/000.zst:acts mix/000.zst pick.zst sae/l1-3e-7/sae.safetensors \
+		sae/l1-3e-7/top sae/l1-3e-7/html/data:sae/l1-3e-7/html; do
+		printf '%s\t%s\t%s\n' ${f%:*} "$(head -1 "$TMP/tiny/${f#*:}.stamp")" "$(digest ${f%:*})"
 	done
 }
 pins >"$TMP/pins"
