@@ -81,9 +81,10 @@ CFLAGS := -std=c11 -g -O2 $(WARN) $(WERROR) $(SANFLAGS)
 LDLIBS := -lzstd -lxxhash -larchive -ljansson -ldnnl -lgomp -lm -lpthread
 OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS)) $(CPPFLAGS)' | md5sum | cut -c1-10))
 MACHINE := $(shell uname -m)
+AVX512 := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2 -mfma -mf16c)$(if \
-	$(filter %_avx512,$1),-O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)) $(if \
-	$(filter common/%,$1),-Wconversion)
+	$(filter %_avx512,$1),$(AVX512))$(if $(filter %_avx512bf16,$1),$(AVX512) -mavx512bf16)$(if \
+	$(filter %_amx,$1),$(AVX512) -mamx-tile -mamx-bf16)) $(if $(filter common/%,$1),-Wconversion)
 
 TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen shardls
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))

@@ -1,4 +1,4 @@
-#include "cpu.h"
+#include "cpu_bf16.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -214,11 +214,6 @@ static void fill(struct backend *b, bool bf16)
 	cpu_sae(b, bf16);
 }
 
-bool backend_cpu_has_tiles(void)
-{
-	return false;
-}
-
 void backend_cpu(struct backend *b)
 {
 	fill(b, false);
@@ -226,6 +221,7 @@ void backend_cpu(struct backend *b)
 
 void backend_cpu_bf16(struct backend *b, const struct backend *exact)
 {
+	cpu_bf16_best();
 	fill(b, true);
 	b->exact = exact;
 }

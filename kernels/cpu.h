@@ -101,6 +101,8 @@ static inline size_t cpu_pad(size_t n)
 void cpu_linear(struct backend *b, bool bf16);
 void cpu_attention(struct backend *b);
 void cpu_head(struct backend *b, bool bf16);
+void cpu_bf16_lmhead(float *nll, float *dx, float *dw, const float *x, const float *w, const int32_t *targets,
+		     double scale, size_t N, size_t C, size_t V);
 void cpu_sae(struct backend *b, bool bf16);
 
 /* One pass of the autoencoder; which members are set depends on the op. */

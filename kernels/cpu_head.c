@@ -14,10 +14,7 @@
 #include "cpu.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "shard.h"
 
 enum { ROWS = 256, COLS = 96, GROUP = 16 };     /* tokens; columns of a chunk; chunks of a group */
 static const double overflow = 1e30, log2e = 1.4426950408889634;
@@ -260,31 +257,7 @@ static void cpu_lmhead(float *nll, float *dx, float *dw, const float *x, const f
 	}
 }
 
-/* y (n) = x rounded to bf16 */
-static void round_all(float *y, const float *x, size_t n)
-{
-	uint16_t half[1024];
-
-	for (size_t at = 0, k; at < n; at += k) {
-		k = cpu_min(ARRAY_LEN(half), n - at);
-		dtype_from_f32(DT_BF16, half, x + at, k);
-		dtype_to_f32(DT_BF16, y + at, half, k);
-	}
-}
-
-static void bf16_lmhead(float *nll, float *dx, float *dw, const float *x, const float *w,
-			const int32_t *targets, double scale, size_t N, size_t C, size_t V)
-{
-	float *xr = xaligned(xmul(N * C, sizeof(*xr))), *wr = xaligned(xmul(V * C, sizeof(*wr)));
-
-	round_all(xr, x, N * C);
-	round_all(wr, w, V * C);
-	cpu_lmhead(nll, dx, dw, xr, wr, targets, scale, N, C, V);
-	free(xr);
-	free(wr);
-}
-
 void cpu_head(struct backend *b, bool bf16)
 {
-	b->lmhead = bf16 ? bf16_lmhead : cpu_lmhead;
+	b->lmhead = bf16 ? cpu_bf16_lmhead : cpu_lmhead;
 }

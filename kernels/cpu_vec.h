@@ -55,6 +55,16 @@ INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST
 /* a 2^n, n integral */
 INLINE vec v_ldexp(vec a, vec n) { return _mm512_scalef_ps(a, n); }
 INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
+/* bf16 in pairs: the low and the high halves of lanes as floats; and two vectors rounded and joined */
+INLINE vec v_low_half(vec a) { return (vec)_mm512_slli_epi32((__m512i)a, 16); }
+INLINE vec v_high_half(vec a) { return (vec)_mm512_and_si512((__m512i)a, _mm512_set1_epi32((int)0xffff0000)); }
+INLINE vec v_join_halves(vec low, vec high)
+{
+	const __m512i half = _mm512_set1_epi32(0x8000);
+
+	low = (vec)_mm512_srli_epi32(_mm512_add_epi32((__m512i)low, half), 16);
+	return (vec)_mm512_mask_blend_epi16(0xaaaaaaaau, (__m512i)low, _mm512_add_epi32((__m512i)high, half));
+}
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
@@ -97,6 +107,15 @@ INLINE vec v_ldexp(vec a, vec n)
 {
 	n = _mm256_min_ps(_mm256_set1_ps(127), _mm256_max_ps(_mm256_set1_ps(-126), n));
 	return (vec)_mm256_add_epi32((__m256i)a, _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23));
+}
+INLINE vec v_low_half(vec a) { return (vec)_mm256_slli_epi32((__m256i)a, 16); }
+INLINE vec v_high_half(vec a) { return (vec)_mm256_and_si256((__m256i)a, _mm256_set1_epi32((int)0xffff0000)); }
+INLINE vec v_join_halves(vec low, vec high)
+{
+	const __m256i half = _mm256_set1_epi32(0x8000);
+
+	low = (vec)_mm256_srli_epi32(_mm256_add_epi32((__m256i)low, half), 16);
+	return (vec)_mm256_blend_epi16((__m256i)low, _mm256_add_epi32((__m256i)high, half), 0xaa);
 }
 INLINE float v_sum(vec a)
 {
@@ -141,6 +160,14 @@ INLINE vec v_ldexp(vec a, vec n)
 {
 	n = v_min(v_set(127), v_max(v_set(-126), n));
 	return (vec)((vec_int)a + (__builtin_convertvector(n, vec_int) << 23));
+}
+INLINE vec v_low_half(vec a) { return (vec)((vec_int)a << 16); }
+INLINE vec v_high_half(vec a) { return (vec)((vec_int)a & (int32_t)0xffff0000); }
+INLINE vec v_join_halves(vec low, vec high)
+{
+	typedef uint32_t vec_bits __attribute__((vector_size(16)));
+
+	return (vec)(((vec_bits)low + 0x8000) >> 16 | (((vec_bits)high + 0x8000) & 0xffff0000));
 }
 INLINE float v_sum(vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 

@@ -1,6 +1,6 @@
 /*
- * bench [threads [name [isa]]] -- time of each op of the cpu backend at the sizes of
- * the demo and of the published run, its rate, and its share of the
+ * bench [threads [name [isa [bf16 units]]]] -- time of each op of the cpu backend at the sizes
+ * of the demo and of the published run, in bf16 if asked, its rate, and its share of the
  * multiply-add limit measured in the same run; ref's rate beside it, on less.
  * Rates are per second of processor time, since others may share the machine.
  */
@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "backend.h"
-#include "cpu.h"
+#include "cpu_bf16.h"
 #include "rng.h"
 
 struct work {
@@ -372,18 +372,23 @@ static void measure(size_t i, const struct backend *cpu, const struct backend *r
 int main(int argc, char **argv)
 {
 	const size_t threads = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
-	struct backend cpu, ref;
+	const bool bf16 = argc > 4;
+	struct backend cpu, ref, half;
 
 	pool_start(threads);
 	backend_cpu(&cpu);
+	backend_cpu_bf16(&half, &cpu);
 	backend_ref(&ref);
 	if (argc > 3 && !cpu_use_isa(argv[3]))
 		die("no %s on this machine", argv[3]);
+	if (bf16 && !cpu_bf16_use(argv[4]))
+		die("no %s on this machine", argv[4]);
 	const double peak = limit();
 
-	printf("%s, %zu threads: limit %.1f GFLOP/s\n", cpu_k->name, threads, peak / 1e9);
+	printf("%s, %s%s, %zu threads: limit %.1f GFLOP/s in f32\n", cpu_k->name, bf16 ? "bf16 in " : "f32",
+	       bf16 ? cpu_16->name : "", threads, peak / 1e9);
 	for (size_t i = 0; i < ARRAY_LEN(works); i++)
 		if (argc < 3 || strstr(works[i].name, argv[2]))
-			measure(i, &cpu, &ref, peak);
+			measure(i, bf16 ? &half : &cpu, &ref, peak);
 	return 0;
 }
