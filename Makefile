@@ -130,8 +130,11 @@ STAGE = -j $(THREADS) -s $(SEED)
 NET = --device $(DEVICE) --precision $(PRECISION)
 # Tools leave whole outputs only, so make deletes none when one fails, is interrupted or finds another at work.
 .PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SITE)
-# Under make -jN the per-shard tools share threads and memory.
-SHARE = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
+# Under make -jN the tools of N shards (-j: of all) share threads and memory.
+jobs = $(patsubst -j%,%,$(or $(patsubst -j,-j1000,$(filter -j%,$(MAKEFLAGS))),-j1))
+SHARE = $(words $(wordlist 1,$(jobs),$(MIX)))
+PART = -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(if $(filter 1,$(SHARE)),$(MEMORY),$$(($$(numfmt \
+	--from=iec $(MEMORY)) / $(SHARE))))
 given = $(if $(filter-out 0,$($2)),$1 $($2))
 
 .PHONY: tokens gpt acts mix pick sae top html demo corpus sweep
@@ -144,8 +147,8 @@ sae: $(SAE)/sae.safetensors
 top: $(SAE)/top/index.json
 html: $(SITE)
 demo: $(SITE)
-	@out/bin/htmlgen --summary $(SAE)/sae.jsonl --gpt-metrics $(GPT:.safetensors=.jsonl)
-	@echo "site: $(CURDIR)/$<"
+	@$(BIN)/htmlgen --summary $(SAE)/sae.jsonl --gpt-metrics $(GPT:.safetensors=.jsonl)
+	@echo "site: $(abspath $<)"
 
 # The demo's corpus: documentation packages of the distribution, read as they are.  The globs leave out
 # second copies, translations and tables: 55 MB of English.
@@ -201,10 +204,10 @@ $(ACTS) &: $(OUT)/tokens/train.zst $(GPT) $(BIN)/mlpdump $(OUT)/knobs/acts $(cal
 	@rm -f $(filter-out $(MIX) $(MIX:=.stamp),$(wildcard $(OUT)/mix/*.zst $(OUT)/mix/*.zst.stamp)) # of more shards
 
 $(MIX): $(OUT)/mix/%.zst: $(OUT)/acts/%.zst $(BIN)/shuffle $$(call unstamped,$$@)
-	$(call run,MIX,$@,$(BIN)/shuffle -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(MEMORY) -o $@ $<)
+	$(call run,MIX,$@,$(BIN)/shuffle $(PART) -o $@ $<)
 
 $(OUT)/pick.zst: $(MIX) $(BIN)/resample-pick $(OUT)/knobs/pick $(call unstamped,$(OUT)/pick.zst)
-	$(call run,PICK,$@,$(BIN)/resample-pick $(STAGE) -n $(PICK_ROWS) --events $(RESAMPLE_EVENTS) -o $@ $(MIX))
+	$(call run,PICK,$@,$(BIN)/resample-pick $(STAGE) -m $(MEMORY) -n $(PICK_ROWS) --events $(RESAMPLE_EVENTS) -o $@ $(MIX))
 
 $(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs \
 		$(call unstamped,$(SAE)/sae.safetensors)

@@ -24,6 +24,7 @@ ok "tiny: text to pages" tiny html
 ok "the page is there" test -s "$TMP/tiny/sae/l1-3e-7/html/index.html"
 sums "$TMP/tiny" >"$TMP/first"
 ok "make again: nothing to do" tiny -q html
+ok "demo ends with the path of the site" test "$(tiny demo | tail -n 1)" = "site: $TMP/tiny/sae/l1-3e-7/html/index.html"
 ok "no debris" test -z "$(find "$TMP/tiny" -name '*.part*' -o -name '*.state*')"
 ok "every input touched: no stage reruns" eval 'touch tests/fixtures/tiny.jsonl out/bin/*; nothing_ran html'
 ok "... and the make after that does nothing" tiny -q html
@@ -42,9 +43,9 @@ sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
 same "the same files as at first" "$TMP/first" "$TMP/again"
 ok "a stage that fails leaves what was made" eval '! tiny acts DTYPE=f8; test -s "$TMP/tiny/acts/002.zst"'
 ok "... and nothing reruns" nothing_ran html
-ok "make -j2 THREADS=1" eval 'rm -rf "$TMP/tiny"; tiny -j2 THREADS=1 html'
+ok "make -j2 THREADS=1 MEMORY=64M" eval 'rm -rf "$TMP/tiny"; tiny -j2 THREADS=1 MEMORY=64M html'
 sums "$TMP/tiny" >"$TMP/parallel"
-same "the same bytes with -j2 and one thread a tool" "$TMP/first" "$TMP/parallel"
+same "the same bytes with -j2, one thread and less memory a tool" "$TMP/first" "$TMP/parallel"
 rm -rf "$TMP/tiny"
 tiny html >/dev/null 2>&1 &
 tiny html >/dev/null 2>&1
