@@ -62,6 +62,23 @@ static void check_tensor(void *arg, const char *name, size_t ndim, const size_t 
 	(void)w, (void)dw, (void)m, (void)v;
 }
 
+/* The head is the embedding: a file with weights of the head's own must say the same. */
+static void check_tied(const struct tensors *t, const char *path)
+{
+	const struct tensor *wte = matrix(t, "transformer.wte.weight", path);
+	const struct tensor *head = tensors_find(t, "lm_head.weight");
+
+	if (!head)
+		return;
+	float *x = xcalloc(wte->count + head->count, sizeof(*x));
+
+	tensors_f32(wte, x);
+	tensors_f32(head, x + wte->count);
+	if (head->count != wte->count || memcmp(x, x + wte->count, wte->count * sizeof(*x)) != 0)
+		die("'%s': lm_head.weight is not transformer.wte.weight; heads of their own are not known", path);
+	free(x);
+}
+
 struct gpt_config gpt_config_from(const struct tensors *t, const char *path)
 {
 	struct gpt_config c = config_from_shapes(t, path);
@@ -79,6 +96,7 @@ struct gpt_config gpt_config_from(const struct tensors *t, const char *path)
 	if (!c.n_head || c.n_embd % c.n_head)
 		die("'%s': width %zu cannot be split over %zu heads", path, c.n_embd, c.n_head);
 	gpt_each(&(struct gpt){ .c = c }, check_tensor, &(struct io){ .t = t });
+	check_tied(t, path);
 	return c;
 }
 

@@ -197,7 +197,7 @@ static bool equal_config(const struct gpt_config *a, const struct gpt_config *b)
 	       a->block_size == b->block_size && a->vocab_size == b->vocab_size && a->bias == b->bias;
 }
 
-/* g's tensors without "without", "first" in another shape, with one line of metadata */
+/* g's tensors as zeros, without "without", "reshaped" in another shape, with one line of metadata */
 struct edit {
 	struct tensors_writer *w;
 	const char *without, *reshaped;
@@ -260,6 +260,27 @@ static void files(const struct backend *be)
 	gpt_free(g);
 }
 
+/* nanoGPT's files hold the tied weights once or twice. */
+static void heads(struct gpt *g)
+{
+	const size_t C = small.n_embd;
+	struct edit e = { .host = xcalloc(g->n_params, sizeof(*e.host)) };
+	float *head = xcalloc(V * C, sizeof(*head));
+
+	for (size_t i = 0; i < 3; i++) {
+		e.w = tensors_create();
+		gpt_each(g, put_edited, &e);
+		head[V * C - 1] = i == 1;
+		tensors_put(e.w, "lm_head.weight", 2, (size_t[]){ V - (i == 2), C }, head);
+		tensors_write(e.w, "bad");
+		if (i > 0)
+			dies("a head of its own", "'bad': lm_head.weight is not transformer.wte.weight", open_gpt, "bad");
+		else
+			open_gpt("bad");
+	}
+	free(e.host), free(head);
+}
+
 static void bad_files(void)
 {
 	struct gpt *g = gpt_new(backend_open("ref", "f32"), &small, 1, GPT_EVAL);
@@ -280,6 +301,7 @@ static void bad_files(void)
 		write_edited(g, "bad", bad[i].without, bad[i].reshaped, bad[i].key, bad[i].value);
 		dies(bad[i].text, bad[i].text, open_gpt, "bad");
 	}
+	heads(g);
 	gpt_free(g);
 }
 
