@@ -156,10 +156,13 @@ DEMO_PACKAGES := anarchism vim-runtime perl-doc python3.11-doc linux-doc-6.1
 MATCH_demo := */markdown/*.md.gz */vim*/doc/[!v]*.txt */pod/perl[!tu]*.pod */python3*/_sources/*.rst.txt \
 	*/Documentation/[!t]*.rst.gz
 DEMO_DEBS := $(DEMO_PACKAGES:%=out/corpus/%.deb)
-TEXT = $(or $(CORPUS),$(TEXT_$(PRESET)))
 TEXT_tiny := tests/fixtures/tiny.jsonl
 TEXT_demo := $(DEMO_DEBS)
 TEXT_seed := out/corpus/openwebtext
+# CORPUS is words of the shell: globs and quotes do what they do there, folders are read whole.
+TEXT := $(if $(CORPUS),$(shell LC_ALL=C; ls -dU --quoting-style=shell-escape -- $(CORPUS) 2>&1),$(TEXT_$(PRESET)))
+$(if $(CORPUS),$(if $(filter-out 0,$(.SHELLSTATUS)),$(error CORPUS: $(TEXT); a name with spaces needs quotes \
+	within the quotes)))
 out/corpus/openwebtext:
 	$(error PRESET=seed reads OpenWebText: fetch the 80 parquet files of Skylion007/openwebtext (24 GB) from \
 		the Hugging Face hub, then say CORPUS='path/train-*.parquet')
@@ -178,8 +181,9 @@ knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
 knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
 knobs_top := TOP_CONTEXTS RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
 knob_text = $(foreach k,$(knobs_$1),$k=$($k))
+changed = $(shell find -L $(TEXT) -newer $(OUT)/tokens/train.zst -print -quit 2>/dev/null)
 stale = $(if $(subst [$(file <$2)],,[$(call knob_text,$1)]),FORCE)
-keep = mkdir -p $(@D); echo '$(call knob_text,$1)' >$@
+keep = mkdir -p $(@D); echo '$(subst ','\'',$(call knob_text,$1))' >$@
 $(foreach s,tokens gpt acts pick top,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
 	@$(call keep,$*)
 $(SAE)/knobs: $$(call stale,sae,$$@)
@@ -188,8 +192,8 @@ $(SAE)/knobs: $$(call stale,sae,$$@)
 # An output without its stamp is that of a run killed just before its end.
 unstamped = $(if $(wildcard $1.stamp),,FORCE)
 
-$(TOKENS) &: $(TEXT) $(BIN)/tokenize $(OUT)/knobs/tokens $(call unstamped,$(OUT)/tokens/train.zst)
-	$(call run,TOK,$(OUT)/tokens/,$(BIN)/tokenize -j $(THREADS) --field $(FIELD) $(foreach m,$(MATCH),--match '$m') \
+$(TOKENS) &: $(if $(CORPUS),$(if $(changed),FORCE),$(TEXT)) $(BIN)/tokenize $(OUT)/knobs/tokens $(call unstamped,$(OUT)/tokens/train.zst)
+	$(call run,TOK,$(OUT)/tokens/,$(BIN)/tokenize -j $(THREADS) --field '$(FIELD)' $(foreach m,$(MATCH),--match '$m') \
 		--val $(VAL) --val-out $(OUT)/tokens/val.zst -o $(OUT)/tokens/train.zst $(TEXT))
 
 $(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt $(call unstamped,$(GPT))
@@ -233,7 +237,7 @@ sweep: $(BIN)/htmlgen
 # ---- what is needed ------------------------------------------------------------------------
 BUILD_DEPS := gcc libc6-dev libzstd-dev libxxhash-dev libarchive-dev libjansson-dev libdnnl-dev
 CHECK_DEPS := perl zstd clang python3 python3-numpy chromium
-PARQUET_DEPS := $(if $(filter %.parquet,$(CORPUS)),python3-venv)
+PARQUET_DEPS = $(if $(CORPUS),$(if $(shell find -L $(TEXT) -name '*.parquet' -print -quit),python3-venv))
 NEEDED := $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PARQUET_DEPS)
 .PHONY: deps help clean
 deps:

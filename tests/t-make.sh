@@ -96,5 +96,16 @@ for n in 0 x 2.5 ''; do
 	fails 2 "SHARDS=$n is refused" "SHARDS" quick acts "SHARDS=$n"
 done
 ok "... and nothing was begun" test ! -e "$TMP/quick"
+# A corpus of one's own: how often tokenize reads it.
+reads() { quick tokens "$@" 2>&1 | grep -c 'bytes read'; }
+mkdir -p "$TMP/my text" && head -n 20 tests/fixtures/tiny.jsonl >"$TMP/my text/it's.jsonl"
+fails 2 "CORPUS is not there" "CORPUS: ls: cannot access 'none.txt'" quick tokens CORPUS=none.txt
+ok "CORPUS with a space in its name" test "$(reads CORPUS="'$TMP/my text/'*.jsonl")" = 1
+ok "... again: nothing to do" test "$(reads CORPUS="'$TMP/my text/'*.jsonl")" = 0
+tail -n 20 tests/fixtures/tiny.jsonl >"$TMP/my text/b.jsonl" && touch -d 2001-01-01 "$TMP/my text/b.jsonl"
+ok "an older file more: read again" test "$(reads CORPUS="'$TMP/my text/'*.jsonl")" = 1
+ok "a folder of the same files: nothing to do" test "$(reads CORPUS="'$TMP/my text'")" = 0
+tail -n 15 tests/fixtures/tiny.jsonl >"$TMP/my text/b.jsonl"
+ok "a file in it is another: read again" test "$(reads CORPUS="'$TMP/my text'")" = 1
 ok "sweep ends in a table and a plot" eval 'tiny sweep L1S="1e-7 1e-6" >"$TMP/sweep.log" 2>&1 && grep -q recovered "$TMP/sweep.log" && test -s "$TMP/tiny/sweep.svg"'
 done_testing
