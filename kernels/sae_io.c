@@ -71,6 +71,14 @@ struct sae *sae_open(const struct backend *be, const char *path, size_t max_rows
 	return s;
 }
 
+void sae_check_gpt(const struct tensors *t, const char *path, const char *gpt_id, const char *gpt)
+{
+	const char *id = tensors_meta(t, "gpt");
+
+	if (id && strcmp(id, "none") && strcmp(id, gpt_id))
+		die("'%s' was trained on activations of another GPT than '%s'", path, gpt);
+}
+
 static size_t sizes(const struct sae *s, real *const parts[12], size_t n[12])
 {
 	size_t most = 0;

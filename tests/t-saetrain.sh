@@ -190,6 +190,9 @@ fails 1 "a pick of fewer events" "--resample-events" "$BIN/saetrain" --batch 32 
 fails 1 "another GPT's width" "activations" "$BIN/saetrain" --batch 32 --gpt other.safetensors --val val.zst -o x mix/*.zst
 $gptrain --n-embd 16 -s 7 -o other.safetensors train.zst
 fails 1 "another GPT of the same shape" "another GPT" "$BIN/saetrain" --batch 32 --gpt other.safetensors --val val.zst -o x mix/*.zst
+fails 1 "--eval with another GPT" "'a.safetensors' was trained on activations of another GPT than 'other.safetensors'" \
+	"$BIN/saetrain" -q --gpt other.safetensors --val val.zst --eval a.safetensors
+fails 1 "topk with another GPT" "another GPT" "$BIN/topk" -q --gpt other.safetensors --sae a.safetensors --contexts 5 -o x train.zst
 fails 1 "-m too small for the rows kept" "-m" "$BIN/saetrain" -m 1M --batch 32 --pick-rows 10000 -o x mix/*.zst
 fails 1 "--init of another shape" "encoder.weight" "$BIN/saetrain" -q --batch 32 --features 97 --resample-every 0 --init a.safetensors -o x mix/*.zst
 fails 1 "a pipe shorter than --steps" "--steps" eval 'cat mix/*.zst | $BIN/saetrain -q --batch 32 --features 8 --resample-every 0 --steps 70 -o x'

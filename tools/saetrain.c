@@ -458,6 +458,10 @@ static int run_eval(void)
 	struct buf b = { 0 };
 
 	judge_open(&j, o.gpt, o.val, o.eval_contexts);
+	struct tensors *t = tensors_open(o.eval);
+
+	sae_check_gpt(t, o.eval, j.id, o.gpt);
+	tensors_close(t);
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	struct sae *s = sae_open(be, o.eval, judge_rows(&j), NULL);
 

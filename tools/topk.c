@@ -418,6 +418,7 @@ static void open_inputs(struct run *r, const struct tensors *gpt, struct tensors
 	r->rows = (struct rows){ .seed = o.c.seed, .contexts = o.contexts, .block = c->block_size,
 		.windows = r->tok.count };
 	check_sizes(r, c, enc);
+	sae_check_gpt(sae, o.sae, r->gpt_id, o.gpt);
 	r->shape = (struct top_shape){ enc->shape[0], o.k, o.intervals, o.samples, o.radius, o.bins, o.logits };
 	r->gpt_meta = json_object();
 	r->sae_meta = json_object();
