@@ -150,15 +150,6 @@ static void make(const struct top *t)
 	free(data);
 }
 
-static char *without_slashes(const char *path)
-{
-	char *copy = xstrdup(path);
-
-	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
-		copy[n - 1] = 0;
-	return copy;
-}
-
 int main(int argc, char **argv)
 {
 	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
@@ -171,7 +162,7 @@ int main(int argc, char **argv)
 		die_usage("one directory of topk is needed");
 	if (!strcmp(o.c.output, "-"))
 		die_usage("-o SITE is needed: the site is a directory");
-	o.c.output = without_slashes(o.c.output);
+	o.c.output = file_plain(o.c.output);
 	pool_start(o.c.threads);
 	struct top t = top_read(paths[0]);
 	struct recipe *r = recipe(&t);
