@@ -17,10 +17,11 @@
 /* Slots are reused, never freed: the list may be walked at any time. */
 struct debris {
 	char *path;             /* NULL: free */
-	bool dir;
+	bool dir, keep;
 	struct debris *next;
 };
 static struct debris *all_debris;
+static bool keeping;            /* there is a state */
 static pthread_mutex_t debris_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
@@ -44,9 +45,11 @@ static void remove_debris(void)
 {
 	pthread_mutex_lock(&debris_lock);
 	for (struct debris *d = all_debris; d; d = d->next) {
-		if (d->path && d->dir)
+		if (!d->path || (d->keep && keeping))
+			continue;
+		if (d->dir)
 			remove_tree(d->path);
-		else if (d->path)
+		else
 			unlink(d->path);
 	}
 	pthread_mutex_unlock(&debris_lock);
@@ -57,7 +60,14 @@ static void clean_at_end(void)
 	base_at_end(remove_debris);
 }
 
-static struct debris *debris_add(const char *path, bool dir)
+void out_keep(void)
+{
+	pthread_mutex_lock(&debris_lock);
+	keeping = true;
+	pthread_mutex_unlock(&debris_lock);
+}
+
+static struct debris *debris_add(const char *path, bool dir, bool keep)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char *copy = xstrdup(path);
@@ -74,6 +84,7 @@ static struct debris *debris_add(const char *path, bool dir)
 	}
 	d->path = copy;
 	d->dir = dir;
+	d->keep = keep;
 	pthread_mutex_unlock(&debris_lock);
 	if (d != fresh)
 		free(fresh);
@@ -100,7 +111,7 @@ enum { BUFFER = 1 << 16 };
 struct out {
 	int fd;
 	char *path, *part, *name;       /* X, X.part, "'X'"; path NULL: stdout */
-	struct debris *debris;          /* NULL: kept, or stdout */
+	struct debris *debris;          /* NULL: resumed, or stdout */
 	uint64_t flushed;
 	size_t n;                       /* bytes in buffer */
 	char buffer[BUFFER];
@@ -177,8 +188,7 @@ struct out *out_open(const char *path, int flags)
 	f->fd = open_locked(f->part, O_RDWR | O_CREAT);
 	if (f->fd < 0)
 		die_errno("cannot create '%s'", f->part);
-	if (!(flags & OUT_KEEP))
-		f->debris = debris_add(f->part, false);
+	f->debris = debris_add(f->part, false, flags & OUT_KEEP);
 	if (ftruncate(f->fd, 0) != 0)
 		die_errno("cannot write '%s'", f->part);
 	return f;
@@ -354,7 +364,7 @@ struct outdir *outdir_open(const char *path, const char *mark)
 	if ((d->fd = open_locked(d->part, O_RDONLY | O_DIRECTORY)) < 0) /* dies when another run is at it */
 		die_errno("cannot open '%s'", d->part);
 	nftw(d->part, remove_inner, 16, FTW_DEPTH | FTW_PHYS);
-	d->debris = debris_add(d->part, true);
+	d->debris = debris_add(d->part, true, false);
 	return d;
 }
 

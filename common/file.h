@@ -17,7 +17,7 @@
  * Output X grows as X.part, one fixed name held by an exclusive lock: a second
  * writer dies (after half a second: the lock of a process that was killed goes
  * when its memory is gone), a left-over is reclaimed.  It is removed at exit and on INT,
- * TERM and HUP unless opened with OUT_KEEP (a resumable stage).  "-" is
+ * TERM and HUP unless a state (below) may go on with it.  "-" is
  * standard output: no lock, no rename; a closed pipe ends the tool quietly
  * (SIGPIPE), a full disk is an error at the latest in out_commit.
  */
@@ -25,7 +25,7 @@
 
 struct out;
 enum {
-	OUT_KEEP = 1,   /* leave X.part behind on failure, for a later out_resume */
+	OUT_KEEP = 1,   /* once there is a state, leave X.part behind on failure, for a later out_resume */
 	OUT_TEXT = 2    /* fit for a terminal; other outputs refuse one */
 };
 
@@ -35,6 +35,7 @@ struct out *out_resume(const char *path, uint64_t bytes);
 void out_write(struct out *f, const void *p, size_t bytes);
 uint64_t out_tell(const struct out *f);
 void out_sync(struct out *f);           /* what was written is on the disk (before a state is saved) */
+void out_keep(void);    /* there is a state: outputs opened with OUT_KEEP stay (state_save and state_load say so) */
 void out_commit(struct out *f);         /* sync, close, rename, sync directory; frees f */
 void out_abandon(struct out *f);        /* close and remove X.part; frees f */
 bool out_is_stdout(const struct out *f);

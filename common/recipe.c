@@ -147,6 +147,7 @@ bool state_load(const char *path, const struct recipe *r, struct buf *body)
 	} else {
 		buf_clear(body);
 		buf_add(body, file.p + sizeof(h), file.n - sizeof(h));
+		out_keep();
 	}
 	buf_free(&file);
 	free(state);
@@ -162,6 +163,7 @@ void state_save(const char *path, const struct recipe *r, const struct buf *body
 	out_write(f, &h, sizeof(h));
 	out_write(f, body->p, body->n);
 	out_commit(f);
+	out_keep();
 	free(state);
 }
 

@@ -142,6 +142,7 @@ open("less.zst", "wb").write(one[:end(one)] + fewer[end(fewer):])
 open("more.zst", "wb").write(fewer[:end(fewer)] + one[end(one):])
 P
 fails 1 "fewer rows than described" "fewer rows than" $shuffle -o x.zst less.zst
+fails 1 "... in bins" "fewer rows than" $shuffle --bins 4 -o x.zst less.zst
 fails 1 "more rows than described" "more rows than" $shuffle -o x.zst more.zst
 fails 1 "too little memory for so many bins" "to sort 2M of rows in 1000 bins; need at least" $shuffle -m 1M --bins 1000 -o x.zst one/000.zst
 fails 1 "a full disk" "No space left" sh -c "$shuffle -q one/000.zst >/dev/full"

@@ -38,6 +38,15 @@ static void write_kept_and_fail(void)
 	die("a failure");
 }
 
+static void save_and_fail(void)
+{
+	struct recipe *r = recipe_new("tool", 1);
+
+	state_save("k", r, &(struct buf){ .p = (char *)"", .n = 0 });
+	recipe_free(r);
+	write_kept_and_fail();
+}
+
 static void write_and_be_told(void)
 {
 	struct out *f = out_open("t", 0);
@@ -124,7 +133,7 @@ static void full_disk(void)
 }
 
 static const struct { const char *name; void (*fn)(void); } roles[] = {
-	{ "fail", write_and_fail }, { "fail-kept", write_kept_and_fail }, { "told", write_and_be_told },
+	{ "fail", write_and_fail }, { "fail-kept", write_kept_and_fail }, { "fail-saved", save_and_fail }, { "told", write_and_be_told },
 	{ "nobody", write_to_nobody }, { "hold", hold_for_a_while }, { "note", note_and_be_told },
 	{ "second", open_second }, { "dir-fail", dir_and_fail },
 	{ "dir-other", dir_of_others }, { "dir-void", dir_void }, { "full", full_disk },
@@ -154,8 +163,10 @@ static void outputs(void)
 	check(holds("x", "old"), "a file is written");
 	check(child("fail") == 1 && holds("x", "old") && !file_exists("x.part"),
 	      "a failure leaves the old file and no debris");
-	check(child("fail-kept") == 1 && !file_exists("k") && file_exists("k.part"),
-	      "a resumable output leaves its part");
+	check(child("fail-kept") == 1 && !file_exists("k") && !file_exists("k.part"),
+	      "... of a resumable output before its first state too");
+	check(child("fail-saved") == 1 && !file_exists("k") && file_exists("k.part"),
+	      "... and after that leaves its part");
 
 	struct out *f = out_resume("k", 7);
 

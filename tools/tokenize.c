@@ -66,7 +66,7 @@ struct run {
 	struct sink *train;
 	struct heldout *val;            /* NULL: no split */
 	struct totals t;
-	bool resumable, saved;          /* a state may be kept; one is there */
+	bool resumable;                 /* a state may be kept */
 	struct timespec began;
 	uint64_t unsaved;               /* bytes of text since the last state */
 };
@@ -159,7 +159,6 @@ static void save(const struct recipe *r)
 	state_save(o.c.output, r, &st);
 	buf_free(&st);
 	run.unsaved = 0;
-	run.saved = true;
 }
 
 static void meta_of(struct meta *m, const char *split)
@@ -206,32 +205,17 @@ static bool resume(const struct recipe *r, const struct meta *m)
 	return true;
 }
 
-/* A run that ends before its first state leaves nothing behind; what it did not open is another's. */
-static void remove_parts(void)
-{
-	const bool docs = o.val_out && (run.val || !run.train);
-	char *part[] = { xformat("%s.part", o.c.output), docs ? xformat("%s.docs.part", o.val_out) : NULL };
-
-	for (size_t i = 0; i < ARRAY_LEN(part); i++) {
-		if (part[i] && !run.saved)
-			unlink(part[i]);
-		free(part[i]);
-	}
-}
-
 static void open_outputs(const struct recipe *r)
 {
 	const int flags = run.resumable ? OUT_KEEP : 0;
 	struct meta m = { 0 };
 
 	meta_of(&m, o.val_out ? "train" : "all");
-	run.saved = run.resumable && resume(r, &m);
-	if (!run.saved)
+	if (!run.resumable || !resume(r, &m)) {
 		run.train = sink_open(o.c.output, run.format, &m, flags);
-	if (run.resumable)
-		base_at_end(remove_parts);
-	if (!run.saved && o.val_out)
-		run.val = heldout_open(o.val_out, flags);
+		if (o.val_out)
+			run.val = heldout_open(o.val_out, flags);
+	}
 	meta_free(&m);
 }
 
@@ -311,6 +295,17 @@ static struct recipe *recipe(void)
 	return r;
 }
 
+/* Of a run killed after its last output had its name. */
+static void remove_rest(void)
+{
+	char *docs = o.val_out ? xformat("%s.docs.part", o.val_out) : NULL;
+
+	if (docs)
+		unlink(docs);
+	state_drop(o.c.output);
+	free(docs);
+}
+
 static bool is_fresh(const struct recipe *r)
 {
 	if ((o.val_out && !file_exists(o.val_out)) || !recipe_fresh(r, o.c.output))
@@ -318,8 +313,7 @@ static bool is_fresh(const struct recipe *r)
 	if (o.val_out)
 		file_touch(o.val_out);
 	inputs_remember(o.c.output, run.began);
-	state_drop(o.c.output);         /* of a run killed after its last output had its name */
-	remove_parts();
+	remove_rest();
 	return true;
 }
 
