@@ -45,7 +45,7 @@ $(call knob,GPT_EVAL_CONTEXTS, 4 400 2000,           GPT: validation contexts in
 $(call knob,CONTEXTS,          96 16000 4000000,     activations: contexts)
 $(call knob,SAMPLES,           16 100 200,           activations: tokens kept of each context)
 $(call knob,SHARDS,            3 4 20,               activations: shards)
-$(call knob,DTYPE,             bf16 bf16 bf16,       activations: stored type)
+$(call knob,DTYPE,             bf16 bf16 f16,        activations: stored type)
 $(call knob,WINDOW,            0 0 0,                shuffle within this many contexts; 0: all)
 $(call knob,PICK_ROWS,         64 16384 819200,      resampling: rows scored at each event)
 $(call knob,RESAMPLE_EVERY,    8 150 25000,          resampling: steps between events)
