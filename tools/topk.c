@@ -32,8 +32,7 @@ static struct {
 	uint64_t contexts, skip, k, intervals, samples, radius, bins, logits, batch, cache;
 	double save_every;
 } o = {
-	.c = { .output = NULL, .seed = 1337, .device = "auto", .precision = "auto" },
-	.k = 10, .intervals = 12, .samples = 5, .radius = 10, .bins = 50, .logits = 10, .batch = 4,
+	.c = OPT_COMMON_INIT, .k = 10, .intervals = 12, .samples = 5, .radius = 10, .bins = 50, .logits = 10, .batch = 4,
 	.cache = 256 << 20, .save_every = 30,
 };
 
@@ -373,7 +372,7 @@ static struct recipe *recipe(const struct run *r)
 static void check_options(char **paths)
 {
 	const char *missing = !o.gpt ? "--gpt is" : !o.sae ? "--sae is" : !o.contexts ? "--contexts is" :
-		!o.c.output ? "-o DIR is" : !paths[0] ? "tokens are" : NULL;
+		!paths[0] ? "tokens are" : NULL;
 
 	if (missing)
 		die_usage("%s missing", missing);
