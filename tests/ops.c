@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "amx.h"
 #include "backend.h"
 #include "check.h"
 #include "cpu_bf16.h"
@@ -452,10 +453,11 @@ static struct run run_on(const struct backend *be, op_case fn, const struct shap
 	return r;
 }
 
-static void compare(const struct backend *be, const struct backend *ref, const char *path)
+/* cases whose name starts so */
+static void compare(const struct backend *be, const struct backend *ref, const char *path, const char *start)
 {
 	for (size_t c = 0; c < ARRAY_LEN(cases); c++)
-		for (size_t i = 0; i < cases[c].n; i++) {
+		for (size_t i = 0; i < cases[c].n && !strncmp(cases[c].name, start, strlen(start)); i++) {
 			const struct shape *s = &cases[c].shapes[i];
 			const double loose = strcmp(be->precision, "bf16") ? 0 : cases[c].bf16;
 			struct run want = run_on(ref, cases[c].fn, s, true);
@@ -493,6 +495,20 @@ static void gelu_accuracy(const char *path)
 	free(y);
 }
 
+/* The code for matrix units where there are none */
+static void tiles_emulated(const struct backend *bf16, const struct backend *ref)
+{
+#if defined(__x86_64__) && defined(__linux__)
+	if (backend_cpu_has_tiles() || !cpu_use_isa("avx512") || !amx_emulate())
+		return;
+	cpu_16 = &cpu_bf16_amx;
+	compare(bf16, ref, "amx, emulated,", "lmhead");
+	compare(bf16, ref, "amx, emulated,", "sae");
+#else
+	(void)bf16, (void)ref;
+#endif
+}
+
 int main(void)
 {
 	static const char *const paths[] = { "plain", "avx2", "avx512" };
@@ -508,13 +524,14 @@ int main(void)
 			printf("# no %s on this machine\n", paths[i]);
 			continue;
 		}
-		compare(&cpu, &ref, paths[i]);
+		compare(&cpu, &ref, paths[i], "");
 		gelu_accuracy(paths[i]);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(units); i++)
 		if (cpu_bf16_use(units[i]))
-			compare(&bf16, &ref, units[i]);
+			compare(&bf16, &ref, units[i], "");
 		else
 			printf("# no %s on this machine\n", units[i]);
+	tiles_emulated(&bf16, &ref);
 	return check_done();
 }
