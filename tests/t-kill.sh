@@ -6,6 +6,7 @@ cd "$TMP" || exit 1
 POINTS=${POINTS:-4}
 kill_at="$BIN/tests/kill-at"
 export ASAN_OPTIONS=detect_leaks=0 # which does not work while traced
+ok "kill-at is there" test -x "$kill_at"
 if [ "$("$kill_at" 0 true 2>/dev/null)" = "" ]; then
 	skip "stages killed and run again" "processes cannot be traced here"
 	done_testing
