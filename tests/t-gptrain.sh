@@ -26,6 +26,15 @@ ok "saving less often" $train -q --save-every 100 --cache 64K --metrics d.txt -o
 same "--save-every and --cache change nothing" a.safetensors d.safetensors
 same "--metrics names the file" a.jsonl d.txt
 
+ok "the learning rate of iteration 11: nearly at the end of the cosine" python3 -c 'import json, math, sys
+lr = [json.loads(l)["lr"] for l in open("a.jsonl")]
+want = [1e-3 + 9e-3 * (1 + math.cos(math.pi * (it - 2) / 10)) / 2 for it in (3, 7, 11)]
+assert all(abs(a / b - 1) < 1e-8 for a, b in zip(lr, want)), (lr, want)'
+ok "four contexts in two micro-batches" $train -q --iters 3 --eval-every 1 -o micro.safetensors train.zst
+ok "... or in one" $train -q --iters 3 --eval-every 1 --batch 4 --accum 1 -o macro.safetensors train.zst
+ok "... are the same but for rounding" python3 -c 'import json
+a, b = ([json.loads(l) for l in open(f)] for f in ("micro.jsonl", "macro.jsonl"))
+assert all(abs(x[k] / y[k] - 1) < 1e-5 for x, y in zip(a, b) for k in ("train_loss", "val_loss", "grad_norm")), (a, b)'
 inode=$(stat -c %i a.safetensors)
 ok "the same command again" $train -q -o a.safetensors train.zst
 ok "... trains nothing" test "$(stat -c %i a.safetensors)" = "$inode"
@@ -91,7 +100,7 @@ unigram = -np.log((count[targets] + 1) / (len(train) + 50257)).mean()
 assert abs(said['unigram'] / unigram - 1) < 1e-8, (said, unigram)
 P
 export PYTHONPATH=$TOP/tests PYTHONDONTWRITEBYTECODE=1
-if python3 -c 'import numpy' 2>/dev/null; then ok "... and both by numpy" python3 check.py; else skip "... and both by numpy" "no numpy"; fi
+ok "... and both by numpy" python3 check.py
 ok "--init, no step" "$BIN/gptrain" -q $common --lr 0 --min-lr 0 --iters 1 --init b.safetensors -o i.safetensors train.zst
 ok "... keeps the weights" test "$(last i.jsonl val_loss)" = "$(last b.jsonl val_loss)"
 ok "two layers, biases" "$BIN/gptrain" -q $common --n-layer 2 --bias --iters 2 -o two.safetensors train.zst
