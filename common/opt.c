@@ -172,6 +172,8 @@ static bool is_stream(const char *path)
 
 static void set_output(struct opt_common *c)
 {
+	if (!c->output) /* of a tool that has no default */
+		return;
 	if (!*c->output)
 		die_usage("-o needs a name");
 	if (!strcmp(c->output, "/dev/stdout")) {
