@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* Records of one bin that lie together in the log; chunks follow one another without gaps. */
 struct chunk {
@@ -23,12 +24,26 @@ struct spill {
 	size_t chunks, cap;
 };
 
+/* Of the folder that holds path, wherever the process stands. */
+static uint64_t place_hash(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? xformat("%.*s", (int)(slash - path) + 1, path) : xstrdup(".");
+	char *real = realpath(folder, NULL), *of = real ? real : folder;
+	const uint64_t hash = XXH3_64bits(of, strlen(of));
+
+	free(real);
+	free(folder);
+	return hash;
+}
+
 static char *log_path(const char *output, const char *dir)
 {
 	const char *slash = strrchr(output, '/');
 
 	if (strcmp(output, "-"))
-		return dir ? xformat("%s/%s.bins", dir, slash ? slash + 1 : output)
+		return dir ? xformat("%s/%s.%016llx.bins", dir, slash ? slash + 1 : output,
+				     (unsigned long long)place_hash(output))
 			   : xformat("%s.bins", output);
 	if (!dir)
 		dir = getenv("TMPDIR");

@@ -16,7 +16,8 @@
  * and no number of bins runs out of descriptors.  A single bin stays in memory
  * and touches no disk while it fits.
  *
- * The log of output X is X.bins.part (in `dir` if given), kept when the tool is
+ * The log of output X is X.bins.part, or in `dir`, if given, X's name and a hash
+ * of where X lies (others may set aside there too).  It is kept when the tool is
  * killed, so that a state may go on from it.  For standard output it has no
  * name and vanishes with the process.
  */

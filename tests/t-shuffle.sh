@@ -112,7 +112,15 @@ killed 0.2 $shuffle -q --save-every 0 --bins 12 -o k2.zst big/000.zst
 ok "killed, then with memory for all rows" $shuffle -q -o k2.zst big/000.zst
 same "... the same bytes" want.zst k2.zst
 ok "... no debris" test -z "$(ls | grep -E 'part|state|bins\.')"
-mkdir aside
+mkdir aside a b
+ready() { compgen -G "aside/$1*.part" >/dev/null; }
+{ cat big/000.zst; sleep 1; } | $shuffle -q --bins 12 -T aside -o a/m.zst &
+for _ in $(seq 100); do ready m.zst && break; sleep 0.01; done
+ok "outputs of one name set rows aside in one place" $shuffle -q --bins 12 -T aside -o b/m.zst big/000.zst
+ok "... at once" ready m.zst
+wait
+same "... the same bytes" want.zst a/m.zst
+same "... the same bytes" want.zst b/m.zst
 { head -c 12000000 big/000.zst; sleep 1; } | TMPDIR=aside sh -c "echo \$\$ >pid; exec $shuffle -q -m 4M" >aside.out 2>&1 &
 for _ in $(seq 100); do [ -s pid ] && ls -l "/proc/$(cat pid)/fd" 2>/dev/null | grep -q "aside/.*deleted" && break; sleep 0.01; done
 ok "a pipe sets rows aside" eval 'ls -l /proc/$(cat pid)/fd | grep "aside/.*deleted"'
