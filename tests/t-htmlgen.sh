@@ -175,6 +175,9 @@ step do 'document.querySelector(".context").focus({ focusVisible: true })' key A
 is "so does the keyboard" "true #f=0" '[!$("tip").hidden && document.querySelector(".context .centre + .tok").classList.contains("at"), location.hash].join(" ")'
 step do 'document.activeElement.blur()'
 
+is "ticks of a logarithmic scale are numbers, or powers, of one kind" "3 10 30 100 300, 10⁻⁷ 10⁻⁵ 10⁻³ 10⁻¹, 10⁻⁴ 3·10⁻⁴ 10⁻³ 3·10⁻³" \
+	'[[3, 300], [1e-7, 0.1], [1e-4, 3e-3]].map(r => logTicks(...r).map(t => t[1]).join(" ")).join(", ")'
+
 # ---- moving about ----
 is "nothing of a chart lies outside of it" "" '(async () => { for (let f = 0; f < 40; f++) { history.replaceState(null, "", "#f=" + f); await showFeature(f);
 	for (const s of document.querySelectorAll(".chart")) { const b = s.getBoundingClientRect(); for (const n of s.querySelectorAll("line, rect, text")) { const c = n.getBoundingClientRect();

@@ -19,11 +19,16 @@ function powers(lo, hi) {
 	return Array.from({ length: Math.max(0, Math.floor(hi + 1e-9) - first + 1) }, (_, i) => first + i);
 }
 
-/* [value, text] of round values on a logarithmic scale: more to the decade where the range is short. */
+/*
+ * [value, text] of round values on a logarithmic scale: more to the decade where the range is short.
+ * All are powers of 10 where some would be long as numbers.
+ */
 function logTicks(lo, hi) {
 	const decades = Math.log10(hi / lo), factors = decades > 3 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 5];
+	const plain = lo >= 0.0009 && hi < 1e5;
+	const tell = (m, p) => plain ? short(m * 10 ** p) : (m == 1 ? "" : m + "·") + powerOf10(p);
 	const inside = powers(Math.floor(Math.log10(lo)), Math.log10(hi))
-		.flatMap(p => factors.map(m => [m * 10 ** p, m == 1 ? powerOf10(p) : short(m * 10 ** p)]))
+		.flatMap(p => factors.map(m => [m * 10 ** p, tell(m, p)]))
 		.filter(([v]) => v >= lo * 0.9999 && v <= hi * 1.0001);
 	const each = Math.ceil(inside.length / 6);
 	return inside.length > 1 ? inside.filter((_, i) => i % each == 0) : ticks(lo, hi, 3).map(v => [v, short(v)]);
