@@ -2,10 +2,11 @@
 . "$(dirname "$0")/lib.sh"
 cd "$TOP" || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs this test
-tiny() { make --no-print-directory PRESET=tiny OUT="$TMP/tiny" "$@"; }
+checkout=$TOP out=$TMP/tiny
+tiny() { make --no-print-directory -C "$checkout" PRESET=tiny OUT="$out" "$@"; }
 sums() { (cd "$1" && find . -type f ! -path './knobs/*' ! -name knobs -print0 | sort -z | xargs -0 sha256sum); }
 # Which stages a make really ran: their outputs are new files (a stage that is up to date is only touched).
-inodes() { (cd "$TMP/tiny" && find . -type f \( -name '*.zst' -o -name '*.safetensors' -o -name '*.json' -o -name index.html \) \
+inodes() { (cd "$out" && find . -type f \( -name '*.zst' -o -name '*.safetensors' -o -name '*.json' -o -name index.html \) \
 	-printf '%p %i\n' | sort); }
 ran() { # make words… -- changed outputs to stdout
 	inodes >"$TMP/before"
@@ -29,6 +30,14 @@ ok "no debris" test -z "$(find "$TMP/tiny" -name '*.part*' -o -name '*.state*')"
 ok "every input touched: no stage reruns" eval 'touch tests/fixtures/tiny.jsonl out/bin/*; nothing_ran html'
 ok "... and the make after that does nothing" tiny -q html
 ok "outputs touched: no stage reruns" eval 'find "$TMP/tiny" -name "*.zst" -exec touch {} +; nothing_ran html'
+unnoticed() { # knobs whose change make does not see
+	local knob
+	for knob in $(tiny help | sed -n 's/^  \([A-Z][A-Z0-9_]*\) .*/\1/p') MATCH FIELD DEVICE PRECISION; do
+		tiny -q html "$knob=77" && echo "$knob"
+	done
+}
+ok "every knob makes a stage stale" test "$(unnoticed)" = ""
+ok "threads and memory make none" tiny -q -j3 html THREADS=7 MEMORY=5G V=1
 ok "L1=1e-6: a second autoencoder and nothing else" only '^./sae/l1-1e-6/' sae L1=1e-6
 ok "TOP_K=3: pages again, nothing before" only '^./sae/l1-3e-7/(top|html)/' html TOP_K=3
 ok "SHARDS=1: activations in one shard" only '^./(acts|mix|pick.zst|sae)' sae SHARDS=1
@@ -53,7 +62,24 @@ wait $!
 ok "two makes at once: neither deletes what the other made" tiny html
 sums "$TMP/tiny" >"$TMP/two"
 same "the same bytes as one alone" "$TMP/first" "$TMP/two"
-ok "a moved output folder: nothing reruns" eval 'mv "$TMP/tiny" "$TMP/moved"; mv "$TMP/moved" "$TMP/tiny"; nothing_ran html'
+
+# A checkout elsewhere, built as this one is and with what was made here.
+objects=$(make -s --eval='objects:; @echo $(OBJ)' objects)
+mkdir -p "$TMP/built/out/obj" && cp -a Makefile common kernels tools data tests "$TMP/built" && cp -a out/bin "$TMP/built/out" &&
+	cp -a "$objects" "$TMP/built/out/obj" && cp -a "$TMP/tiny" "$TMP/built/out" && mv "$TMP/built" "$TMP/moved"
+checkout=$TMP/moved out=out/tiny
+cd "$checkout" || exit 1
+ok "a moved checkout: nothing to do" tiny -q html
+find . -type f ! -name '*.[chS]' ! -name '*.inc' ! -path './out/obj/*' -exec touch {} +
+ok "... every file of it touched: no stage reruns" nothing_ran html
+sed -i 's/^\t"Sorts mlpdump/\t"Orders mlpdump/' tools/shuffle.c
+ok "a changed help text: no stage reruns" nothing_ran html
+ok "... of a tool that was built" eval 'out/bin/shuffle --help | grep -q "^Orders mlpdump"'
+ok "... and the make after that does nothing" tiny -q html
+sed -i 's/OUTPUT_VERSION = /&1/' tools/shuffle.c
+ok "another output-version: its stage, and what carries its name on" only '^./(mix/|pick)' html
+checkout=$TOP out=$TMP/tiny
+cd "$TOP" || exit 1
 
 # Killed anywhere, made again: the same bytes.
 rm -rf "$TMP/tiny"
@@ -70,7 +96,7 @@ same "the same bytes as an uninterrupted run" "$TMP/first" "$TMP/killed"
 ok "no debris after kills" test -z "$(find "$TMP/tiny" -name '*.part*' -o -name '*.state')"
 
 # Output-versions: the tiny run's bytes on ref are pinned; a change of results needs a new version.
-ok "tiny on ref" eval 'rm -rf "$TMP/tiny"; tiny html DEVICE=ref'
+ok "tiny on ref" eval 'rm -rf "$TMP/tiny"; tiny html DEVICE=ref TOP_CONTEXTS=6 TOP_K=2 RADIUS=2'
 digest() { # of a file, or of all files of a directory
 	(cd "$TMP/tiny" && if [ -d "$1" ]; then find "$1" -type f | LC_ALL=C sort | xargs sha256sum; else cat "$1"; fi) | sha256sum | cut -c1-16
 }
