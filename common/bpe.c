@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pieces.h"
 #include "utf8.h"
 
 /*
@@ -19,16 +20,12 @@ enum {
 	NO_MERGE = UINT16_MAX,
 	SHORT = 15,             /* longest cached piece in bytes … */
 	SHORT_IDS = 7,          /* … and in tokens */
-	CACHE_SETS = 1 << 15,   /* of two ways: 2 MiB a thread */
+	SET_BITS = 16,          /* sets of the cache, of two ways: 4 MiB a thread */
 	SCAN = 48,              /* below it comparing all pairs beats a heap */
-	PAD = 16                /* bytes behind the text that may be read */
+	CHUNK = 1 << 16         /* text encoded at once; longer only where no blank lies between letters */
 };
 
-extern const char vocab_tiktoken[], vocab_tiktoken_end[], vocab_classes[], vocab_classes_end[];
-
-/* What the pattern tells apart.  The first four are classes of code points, the rest of bytes. */
-enum { OTHER, LETTER, NUMBER, SPACE, MULTI, END };
-enum { CODE_POINTS = 0x110000, REPLACEMENT = 0xFFFD };
+extern const char vocab_tiktoken[], vocab_tiktoken_end[];
 
 struct pair {
 	uint32_t key;           /* left id · 2^16 + right id */
@@ -39,9 +36,9 @@ struct bpe {
 	char *bytes;            /* of all tokens, one after another */
 	uint32_t at[BPE_TOKENS + 1];
 	uint16_t byte_id[BYTES];
-	uint8_t byte_class[BYTES];
-	uint8_t *class;         /* of every code point */
-	struct pair *pair;
+	struct classes classes;
+	struct pair *pair;      /* (PAIR_SLOTS) */
+	uint16_t *byte_pair;    /* (BYTES, BYTES) what the first tokens, the single bytes, merge into */
 };
 
 /* Two ways of one set lie side by side: one cache line.  Bytes are zero-padded, the last holds
@@ -78,6 +75,8 @@ static uint16_t pair_find(const struct bpe *v, uint16_t left, uint16_t right)
 {
 	const uint32_t key = (uint32_t)left << 16 | right;
 
+	if ((left | right) < BYTES)
+		return v->byte_pair[left * BYTES + right];
 	for (uint32_t i = pair_slot(key);; i = (i + 1) % PAIR_SLOTS) {
 		if (!v->pair[i].used)
 			return NO_MERGE;
@@ -94,6 +93,8 @@ static void pair_add(struct bpe *v, uint16_t left, uint16_t right, uint16_t id)
 	while (v->pair[i].used)
 		i = (i + 1) % PAIR_SLOTS;
 	v->pair[i] = (struct pair){ key, id, 1 };
+	if ((left | right) < BYTES)
+		v->byte_pair[left * BYTES + right] = id;
 }
 
 static const char *decode_base64(const char *s, struct buf *out)
@@ -155,26 +156,6 @@ static void load_tokens(struct bpe *v)
 	v->bytes = bytes.p;
 }
 
-/* Lines "class first last version"; the rows of version 16.0 are those of the published tokenizers. */
-static void load_classes(struct bpe *v)
-{
-	v->class = xcalloc(CODE_POINTS, 1);
-	for (const char *s = vocab_classes; s < vocab_classes_end; s = strchr(s, '\n') + 1) {
-		char class, version[16];
-		unsigned first, last;
-
-		if (*s == '#')
-			continue;
-		if (sscanf(s, "%c %x %x %15s", &class, &first, &last, version) != 4 || last >= CODE_POINTS)
-			BUG("classes: no row at %zu", (size_t)(s - vocab_classes));
-		if (!strcmp(version, "16.0"))
-			memset(v->class + first, class == 'L' ? LETTER : class == 'N' ? NUMBER : SPACE,
-			       last - first + 1);
-	}
-	for (unsigned b = 0; b < BYTES; b++)
-		v->byte_class[b] = b < 0x80 ? v->class[b] : b < 0xFF ? MULTI : END;
-}
-
 static struct bpe *gpt2;
 
 static void load(void)
@@ -182,8 +163,10 @@ static void load(void)
 	struct bpe *v = xcalloc(1, sizeof(*v));
 
 	v->pair = xcalloc(PAIR_SLOTS, sizeof(*v->pair));
+	v->byte_pair = xmalloc(BYTES * BYTES * sizeof(*v->byte_pair));
+	memset(v->byte_pair, 0xFF, BYTES * BYTES * sizeof(*v->byte_pair));     /* NO_MERGE */
 	load_tokens(v);
-	load_classes(v);
+	v->classes = classes_load();
 	gpt2 = v;
 }
 
@@ -208,7 +191,7 @@ struct bpe_scratch *bpe_scratch(const struct bpe *v)
 	struct bpe_scratch *s = xcalloc(1, sizeof(*s));
 
 	s->v = v;
-	s->cache = xaligned(2 * CACHE_SETS * sizeof(*s->cache));
+	s->cache = xaligned(((size_t)2 << SET_BITS) * sizeof(*s->cache));
 	return s;
 }
 
@@ -352,120 +335,75 @@ static size_t merge(struct bpe_scratch *s, const unsigned char *p, size_t n, uin
 
 /* ---- pieces ---- */
 
-/* Same for short pieces, of which PAD bytes can be read.  Writes SHORT_IDS + 1 ids whatever their number. */
-static size_t encode_short(struct bpe_scratch *s, const unsigned char *p, size_t n, uint16_t *ids)
+/* Its bytes, zero-padded, and its length. */
+static void short_key(const unsigned char *p, size_t n, uint64_t key[2])
 {
-	uint64_t key[2];
+#define FIRST(n) { (n) < 8 ? ((uint64_t)1 << (n) % 8 * 8) - 1 : ~(uint64_t)0, (n) > 8 ? ((uint64_t)1 << (n) % 8 * 8) - 1 : 0 }
+	static const uint64_t mask[SHORT + 1][2] = { FIRST(0), FIRST(1), FIRST(2), FIRST(3), FIRST(4), FIRST(5),
+		FIRST(6), FIRST(7), FIRST(8), FIRST(9), FIRST(10), FIRST(11), FIRST(12), FIRST(13), FIRST(14),
+		FIRST(15) };
+
+	memcpy(key, p, 2 * sizeof(*key));
+	key[0] &= mask[n][0];
+	key[1] = (key[1] & mask[n][1]) | (uint64_t)n << 56;
+}
+
+/* A piece on its way through the cache. */
+struct lookup {
+	const unsigned char *p;
+	size_t bytes;
+	uint64_t key[2];        /* of a short one */
 	struct cached *set;
+};
 
-	memcpy(key, p, sizeof(key));
-	if (n < 8) {
-		key[0] &= ((uint64_t)1 << 8 * n) - 1;
-		key[1] = 0;
-	} else {
-		key[1] &= ((uint64_t)1 << 8 * (n - 8)) - 1;
+/* 16 bytes of p can be read.  The set is fetched while others are looked at. */
+static struct lookup look_up(const struct bpe_scratch *s, const unsigned char *p, size_t bytes)
+{
+	struct lookup l = { p, bytes, { 0 }, s->cache };
+
+	if (bytes <= SHORT) {
+		short_key(p, bytes, l.key);
+		l.set += 2 * (((l.key[0] ^ l.key[1] * 0x9E3779B97F4A7C15) * 0xD6E8FEB86659FD93) >> (64 - SET_BITS));
+		__builtin_prefetch(l.set);
 	}
-	key[1] |= (uint64_t)n << 56;
-	set = s->cache + 2 * (((key[0] ^ key[1] * 0x9E3779B97F4A7C15) * 0xD6E8FEB86659FD93) >> (64 - 15));
-	for (size_t way = 0; way < 2; way++)
-		if (set[way].key[0] == key[0] && set[way].key[1] == key[1]) {
-			memcpy(ids, set[way].ids, sizeof(set->ids) + sizeof(set->n));
-			return set[way].n;
-		}
+	return l;
+}
 
-	const size_t m = merge(s, p, n, ids);
+static bool holds(const struct cached *c, const uint64_t key[2])
+{
+	return ((c->key[0] ^ key[0]) | (c->key[1] ^ key[1])) == 0;
+}
+
+/* The piece's tokens to ids, of which SHORT_IDS + 1 are written whatever their number. */
+static size_t encode_piece(struct bpe_scratch *s, const struct lookup *l, uint16_t *ids)
+{
+	struct cached *set = l->set;
+	const struct cached *c = set + !holds(set, l->key);
+
+	if (l->bytes > SHORT)
+		return merge(s, l->p, l->bytes, ids);
+	if (holds(c, l->key)) {
+		memcpy(ids, c->ids, sizeof(c->ids) + sizeof(c->n));
+		return c->n;
+	}
+	const size_t m = merge(s, l->p, l->bytes, ids);
 
 	if (m <= SHORT_IDS) {
 		set[1] = set[0];
-		memcpy(set->key, key, sizeof(key));
+		memcpy(set->key, l->key, sizeof(l->key));
 		memcpy(set->ids, ids, m * sizeof(*ids));
 		set->n = (uint16_t)m;
 	}
 	return m;
 }
 
-/* Class of the character at p (valid UTF-8, END behind it) and its length. */
-static unsigned class_at(const struct bpe *v, const unsigned char *p, size_t *bytes)
-{
-	const unsigned class = v->byte_class[p[0]];
-
-	*bytes = 1;
-	if (class != MULTI)
-		return class;
-	if (p[0] < 0xE0) {
-		*bytes = 2;
-		return v->class[(p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)];
-	}
-	if (p[0] < 0xF0) {
-		*bytes = 3;
-		return v->class[(p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)];
-	}
-	*bytes = 4;
-	return v->class[(p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu)];
-}
-
-/* Behind the run of characters of this class. */
-static const unsigned char *run_end(const struct bpe *v, const unsigned char *p, unsigned class)
-{
-	size_t bytes;
-
-	for (;;) {
-		while (v->byte_class[*p] == class)
-			p++;
-		if (v->byte_class[*p] != MULTI || class_at(v, p, &bytes) != class)
-			return p;
-		p += bytes;
-	}
-}
-
-/* 's 't 're 've 'm 'll 'd: length at p, or 0. */
-static size_t contraction(const unsigned char *p)
-{
-	switch (p[1]) {
-	case 's': case 't': case 'm': case 'd':
-		return 2;
-	case 'r': case 'v':
-		return p[2] == 'e' ? 3 : 0;
-	case 'l':
-		return p[2] == 'l' ? 3 : 0;
-	}
-	return 0;
-}
-
-/* White space: all of it at the end of the text, else all but its last character, if there are several. */
-static const unsigned char *space_end(const struct bpe *v, const unsigned char *p)
-{
-	const unsigned char *end = run_end(v, p, SPACE), *last = end - 1;
-
-	if (v->byte_class[*end] == END)
-		return end;
-	while ((*last & 0xC0) == 0x80)
-		last--;
-	return last > p ? last : end;
-}
-
-/* Behind the piece that begins at p:
- * 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
-static const unsigned char *piece_end(const struct bpe *v, const unsigned char *p)
-{
-	const unsigned char *run = p + (*p == ' ');
-	size_t bytes;
-	const unsigned class = class_at(v, run, &bytes);
-
-	if (class == SPACE || class == END)
-		return space_end(v, p);
-	if (*p == '\'' && (bytes = contraction(p)) > 0)
-		return p + bytes;
-	return run_end(v, run + bytes, class);
-}
-
 /* ---- text ---- */
 
-/* A copy of the text that is valid UTF-8, END behind it. */
+/* A copy of the text that is valid UTF-8, padded. */
 static const unsigned char *clean_copy(struct buf *to, const char *text, size_t bytes)
 {
 	const unsigned char *p = (const unsigned char *)text, *end = p + bytes, *from = p;
-	char pad[PAD];
+	char pad[PIECE_PAD];
 
 	buf_clear(to);
 	while (p < end) {
@@ -491,21 +429,67 @@ static const unsigned char *clean_copy(struct buf *to, const char *text, size_t 
 	return (const unsigned char *)to->p;
 }
 
+/* The next pieces of the text from *p to end; *p behind them. */
+static size_t next_pieces(const struct bpe_scratch *s, const unsigned char **p, const unsigned char *end,
+			  struct lookup *l)
+{
+	const unsigned char *at = *p, *next;
+	uint64_t starts = piece_starts(at);
+	size_t n = 0;
+
+	if (!starts) /* other characters than ASCII, or a long piece: go on without for a while */
+		for (; at < end && at < *p + PIECE_WINDOW / 2; at = next) {
+			next = piece_end(&s->v->classes, at);
+			l[n++] = look_up(s, at, (size_t)(next - at));
+		}
+	for (; starts; starts &= starts - 1, at = next) {
+		next = *p + __builtin_ctzll(starts);
+		l[n++] = look_up(s, at, (size_t)(next - at));
+	}
+	*p = at;
+	return n;
+}
+
+static uint16_t *encode_pieces(struct bpe_scratch *s, const unsigned char *p, const unsigned char *end, uint16_t *ids)
+{
+	struct lookup l[2][PIECE_WINDOW];       /* the next ones are fetched meanwhile */
+	size_t n = next_pieces(s, &p, end, l[0]), n_next;
+
+	for (size_t turn = 0; n > 0; turn = !turn, n = n_next) {
+		n_next = p < end ? next_pieces(s, &p, end, l[!turn]) : 0;
+		for (size_t i = 0; i < n; i++)
+			ids += encode_piece(s, &l[turn][i], ids);
+	}
+	return ids;
+}
+
+static bool alphanumeric(char c)
+{
+	return (unsigned)(c | 0x20) - 'a' < 26 || (unsigned)c - '0' < 10;
+}
+
+/* A piece begins at a blank between letters or digits, whatever lies farther away. */
+static size_t chunk_bytes(const char *text, size_t bytes)
+{
+	for (size_t i = CHUNK; i + 1 < bytes; i++)
+		if (text[i] == ' ' && alphanumeric(text[i - 1]) && alphanumeric(text[i + 1]))
+			return i;
+	return bytes;
+}
+
 void bpe_encode(struct bpe_scratch *s, const char *text, size_t bytes, struct ids *ids)
 {
-	const unsigned char *p = clean_copy(&s->text, text, bytes), *end = p + s->text.n - PAD;
-	const size_t room = ids->n + (size_t)(end - p) + SHORT_IDS + 1;
+	while (bytes > 0) {
+		const size_t n = chunk_bytes(text, bytes);
+		const unsigned char *p = clean_copy(&s->text, text, n), *end = p + s->text.n - PIECE_PAD;
+		const size_t room = ids->n + (size_t)(end - p) + SHORT_IDS + 1;
 
-	if (room > ids->cap) {
-		ids->cap = room + room / 2;
-		ids->v = xrealloc(ids->v, ids->cap, sizeof(*ids->v));
-	}
-	while (p < end) {
-		const unsigned char *next = piece_end(s->v, p);
-		const size_t n = (size_t)(next - p);
-		uint16_t *to = ids->v + ids->n;
-
-		ids->n += n <= SHORT ? encode_short(s, p, n, to) : merge(s, p, n, to);
-		p = next;
+		if (room > ids->cap) {
+			ids->cap = room + room / 2;
+			ids->v = xrealloc(ids->v, ids->cap, sizeof(*ids->v));
+		}
+		ids->n = (size_t)(encode_pieces(s, p, end, ids->v + ids->n) - ids->v);
+		text += n;
+		bytes -= n;
 	}
 }

@@ -4,6 +4,7 @@
 
 #include "bpe.h"
 #include "check.h"
+#include "pieces.h"
 #include "rng.h"
 
 static const struct bpe *v;
@@ -141,6 +142,59 @@ static void test_pieces(void)
 	GIVES("\xE3\x80\x80\xE3\x80\x80" "a", 5099, 222, 5099, 222, 64);
 }
 
+/* Random text of `kinds` of these, each as often as the others; the pad behind it. */
+static size_t random_text(char *text, size_t most, unsigned kinds, uint64_t seed)
+{
+	static const char *const parts[] = { "a", "b", "e", "s", "t", "v", "l", " ", "'", "1", "!", "  ", "\n", "'s", "'re",
+		"word", "\t", " x", "a bird in the hand is worth two in the bush", "\xC3\xA9", "\xC2\xA0",
+		"\xE3\x80\x80", "\xE6\xBC\xA2" };
+	size_t n = 0;
+
+	for (uint64_t i = 0; n + 48 < most; i++) {
+		const char *p = parts[rng_below(rng_hash(seed, RNG_TEST, kinds, i), kinds)];
+
+		memcpy(text + n, p, strlen(p));
+		n += strlen(p);
+	}
+	memset(text + n, 0xFF, PIECE_PAD);
+	return n;
+}
+
+/* The whole text gives what its pieces give one by one, as piece_end cuts them. */
+static bool pieces_agree(const char *text, size_t bytes)
+{
+	const struct classes c = classes_load();
+	const unsigned char *p = (const unsigned char *)text, *end = p + bytes, *next;
+	struct ids all = { 0 }, one = { 0 };
+
+	bpe_encode(s, text, bytes, &all);
+	for (; p < end; p = next) {
+		next = piece_end(&c, p);
+		bpe_encode(s, (const char *)p, (size_t)(next - p), &one);
+	}
+	const bool same = all.n == one.n && !memcmp(all.v, one.v, all.n * sizeof(*all.v));
+
+	free(all.v);
+	free(one.v);
+	free(c.point);
+	return same;
+}
+
+static void test_windows(void)
+{
+	static const unsigned kinds[] = { 7, 9, 15, 19, 23 };
+	char *text = xmalloc((1 << 19) + PIECE_PAD);
+
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+		bool same = pieces_agree(text, random_text(text, 1 << 19, kinds[k], 0));
+
+		for (uint64_t seed = 1; seed < 40; seed++)
+			same = same && pieces_agree(text, random_text(text, 48 + 8 * seed, kinds[k], seed));
+		check(same, "text of %u kinds of parts, in windows and piece by piece", kinds[k]);
+	}
+	free(text);
+}
+
 static void test_invalid(void)
 {
 	GIVES("\xFF", 4210);
@@ -213,6 +267,7 @@ int main(void)
 	v = bpe_gpt2();
 	s = bpe_scratch(v);
 	test_pieces();
+	test_windows();
 	test_invalid();
 	test_merging();
 	test_texts();

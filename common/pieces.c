@@ -1,0 +1,176 @@
+#include "pieces.h"
+
+#include <stdio.h>
+#include <string.h>
+
+extern const char vocab_classes[], vocab_classes_end[];
+
+/* What the pattern tells apart.  The first four are classes of code points, the rest of bytes. */
+enum { OTHER, LETTER, NUMBER, SPACE, MULTI, END };
+enum { CODE_POINTS = 0x110000, BYTES = 256 };
+
+/* Lines "class first last version"; the rows of version 16.0 are those of the published tokenizers. */
+struct classes classes_load(void)
+{
+	struct classes c = { .point = xcalloc(CODE_POINTS, 1) };
+
+	for (const char *s = vocab_classes; s < vocab_classes_end; s = strchr(s, '\n') + 1) {
+		char class, version[16];
+		unsigned first, last;
+
+		if (*s == '#')
+			continue;
+		if (sscanf(s, "%c %x %x %15s", &class, &first, &last, version) != 4 || last >= CODE_POINTS)
+			BUG("classes: no row at %zu", (size_t)(s - vocab_classes));
+		if (!strcmp(version, "16.0"))
+			memset(c.point + first, class == 'L' ? LETTER : class == 'N' ? NUMBER : SPACE,
+			       last - first + 1);
+	}
+	for (unsigned b = 0; b < BYTES; b++)
+		c.byte[b] = b < 0x80 ? c.point[b] : b < 0xFF ? MULTI : END;
+	return c;
+}
+
+/* ---- a piece, of any characters ---- */
+
+/* Class of the character at p (valid UTF-8, END behind it) and its length. */
+static unsigned class_at(const struct classes *c, const unsigned char *p, size_t *bytes)
+{
+	const unsigned class = c->byte[p[0]];
+
+	*bytes = 1;
+	if (class != MULTI)
+		return class;
+	if (p[0] < 0xE0) {
+		*bytes = 2;
+		return c->point[(p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)];
+	}
+	if (p[0] < 0xF0) {
+		*bytes = 3;
+		return c->point[(p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)];
+	}
+	*bytes = 4;
+	return c->point[(p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu)];
+}
+
+/* Behind the run of characters of this class. */
+static const unsigned char *run_end(const struct classes *c, const unsigned char *p, unsigned class)
+{
+	size_t bytes;
+
+	for (;;) {
+		while (c->byte[*p] == class)
+			p++;
+		if (c->byte[*p] != MULTI || class_at(c, p, &bytes) != class)
+			return p;
+		p += bytes;
+	}
+}
+
+/* 's 't 're 've 'm 'll 'd: length at p, or 0. */
+static size_t contraction(const unsigned char *p)
+{
+	switch (p[1]) {
+	case 's': case 't': case 'm': case 'd':
+		return 2;
+	case 'r': case 'v':
+		return p[2] == 'e' ? 3 : 0;
+	case 'l':
+		return p[2] == 'l' ? 3 : 0;
+	}
+	return 0;
+}
+
+/* White space: all of it at the end of the text, else all but its last character, if there are several. */
+static const unsigned char *space_end(const struct classes *c, const unsigned char *p)
+{
+	const unsigned char *end = run_end(c, p, SPACE), *last = end - 1;
+
+	if (c->byte[*end] == END)
+		return end;
+	while ((*last & 0xC0) == 0x80)
+		last--;
+	return last > p ? last : end;
+}
+
+const unsigned char *piece_end(const struct classes *c, const unsigned char *p)
+{
+	const unsigned char *run = p + (*p == ' ');
+	size_t bytes;
+	const unsigned class = class_at(c, run, &bytes);
+
+	if (class == SPACE || class == END)
+		return space_end(c, p);
+	if (*p == '\'' && (bytes = contraction(p)) > 0)
+		return p + bytes;
+	return run_end(c, run + bytes, class);
+}
+
+/* ---- all pieces of a window of ASCII, by bits: = piece_end ---- */
+
+/* Bit i for byte i of the window. */
+struct window {
+	uint64_t letter, number, space, blank, quote, beyond;   /* blank: 20; beyond ASCII */
+};
+
+#define BYTES_OF(x) (0x0101010101010101 * (uint64_t)(x))
+#define HIGH BYTES_OF(0x80)
+
+/* The high bits of eight bytes, side by side. */
+static uint64_t gather(uint64_t high)
+{
+	return (high & HIGH) * 0x0002040810204081 >> 56;
+}
+
+/* High bits where a byte (below 80) is at least `least`. */
+static uint64_t from(uint64_t x, unsigned least)
+{
+	return x + BYTES_OF(0x80 - least);
+}
+
+static uint64_t equal(uint64_t x, unsigned byte)
+{
+	return ~((x ^ BYTES_OF(byte)) + BYTES_OF(0x7F));
+}
+
+static void window_add(struct window *w, const unsigned char *p, unsigned at)
+{
+	uint64_t x;
+
+	memcpy(&x, p, sizeof(x));
+	w->beyond |= gather(x) << at;
+	x &= ~HIGH;
+	const uint64_t lower = x | BYTES_OF(0x20), blank = equal(x, ' ');
+
+	w->letter |= gather(from(lower, 'a') & ~from(lower, 'z' + 1)) << at;
+	w->number |= gather(from(x, '0') & ~from(x, '9' + 1)) << at;
+	w->blank |= gather(blank) << at;
+	w->space |= gather(blank | (from(x, 9) & ~from(x, 14))) << at;
+	w->quote |= gather(equal(x, '\'')) << at;
+}
+
+uint64_t piece_starts(const unsigned char *p)
+{
+	struct window w = { 0 };
+
+	for (unsigned i = 0; i < PIECE_WINDOW; i += 8)
+		window_add(&w, p + i, i);
+	const uint64_t other = ~(w.letter | w.number | w.space);
+	const uint64_t on = (w.letter & w.letter << 1) | (w.number & w.number << 1) | (other & other << 1);
+	/* a blank goes with what follows; of other white space only the last before something is cut off */
+	uint64_t starts = (~w.space & ~on & ~(w.blank << 1)) | (w.space & ~(w.space << 1 & w.space >> 1)) | 1;
+
+	for (uint64_t q = starts & w.quote; q; q &= q - 1) {
+		const unsigned at = (unsigned)__builtin_ctzll(q);
+		const size_t n = contraction(p + at);
+
+		if (n)
+			starts &= ~(((((uint64_t)1 << n) - 1) & ~(uint64_t)1) << at);
+		if (n && at + n < PIECE_WINDOW)
+			starts |= (uint64_t)1 << (at + n);
+	}
+	/* white space asks what follows it: the last character known says nothing of itself */
+	const unsigned known = w.beyond ? (unsigned)__builtin_ctzll(w.beyond) : PIECE_WINDOW;
+
+	return known < 2 ? 0 : starts & (((uint64_t)1 << (known - 1)) - 1) & ~(uint64_t)1;
+}
