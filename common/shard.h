@@ -53,7 +53,7 @@ struct shard_spec {
 	uint64_t k, n;                  /* shard k of n */
 	const struct meta *meta;        /* further lines, provenance included; NULL: none.
 	                                 * dtype, cols, rows-per-frame, shard are written by the module */
-	int level;                      /* zstd level; 0: 3 */
+	int level;                      /* zstd level; 0: 1 */
 };
 
 /* ---- writing: rows are buffered into frames, compressed by the pool, written in order ---- */

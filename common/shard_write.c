@@ -8,7 +8,7 @@
 #include "shard_format.h"
 #include "shard_stats.h"
 
-enum { FRAME_BYTES = 1 << 20, LEVEL = 3 };
+enum { FRAME_BYTES = 1 << 20, LEVEL = 1 };
 
 /* A full frame on its way through the pool. */
 struct job {
