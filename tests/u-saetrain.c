@@ -132,6 +132,28 @@ static void compare(const char *what, const struct tensors *want, json_t *j)
 	free(path);
 }
 
+/* 8 rows of 4, of which row 6 holds what is no number. */
+static void bad_row(const char *bin)
+{
+	char *path = xformat("%s/data.zst", dir), *said = xformat("%s/said", dir);
+	char *command = xformat("%s/saetrain -q --features 3 --batch 4 --resample-every 0 -o %s/out.safetensors %s 2>%s",
+				bin, dir, path, said);
+	float x[32] = { 1 };
+	struct buf text = { 0 };
+	const struct shard_spec spec = { DT_F32, 4, 0, 0, 1, NULL, 0 };
+	struct shard_writer *w = shard_create(path, &spec, 0);
+
+	x[6 * 4 + 1] = NAN;
+	shard_write(w, x, 8);
+	shard_finish(w);
+	check(system(command) != 0, "rows that are no numbers are refused");
+	read_file(said, &text, 4096);
+	check(text.p && strstr(text.p, "row 6 has a value that is not finite, in column 1"), "... by name");
+	unlink(said);
+	buf_free(&text);
+	free(path), free(said), free(command);
+}
+
 int main(void)
 {
 	static const char *const names[] = { "sae_train_mean_10", "sae_train_sum_1000" };
@@ -157,6 +179,7 @@ int main(void)
 		tensors_close(t);
 		free(path), free(config), free(what);
 	}
+	bad_row(bin);
 	const char *const left[] = { "data.zst", "init.safetensors", "out.safetensors", "out.safetensors.stamp", "out.jsonl" };
 	for (size_t i = 0; i < ARRAY_LEN(left); i++) {
 		char *path = xformat("%s/%s", dir, left[i]);

@@ -222,6 +222,16 @@ static bool resume(struct run *r, const struct recipe *p)
 
 /* ---- the run ---- */
 
+/* The loss of step k is not a number: is it the input's fault? */
+static void blame(uint64_t k, const float *x, size_t D)
+{
+	for (size_t i = 0; i < o.batch * D; i++)
+		if (!isfinite(x[i]))
+			die("the input's row %llu has a value that is not finite, in column %zu",
+			    (unsigned long long)(k * o.batch + i / D), i % D);
+	die("the loss is not a number at step %llu; try a lower --lr", (unsigned long long)k);
+}
+
 static void step(struct run *r, const float *x)
 {
 	struct saved *now = &r->now;
@@ -229,7 +239,7 @@ static void step(struct run *r, const float *x)
 	const uint64_t k = now->step++;
 
 	if (!isfinite(loss.loss))
-		die("the loss is not a number at step %llu; try a lower --lr", (unsigned long long)k);
+		blame(k, x, r->s->D);
 	if (k % o.normalise_every == 0)
 		sae_normalise(r->s);
 	now->sum.loss += loss.loss;
