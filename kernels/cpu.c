@@ -58,6 +58,13 @@ float *cpu_op_scratch(size_t floats)
 	return grow(&a, floats);
 }
 
+float *cpu_operand_scratch(size_t floats)
+{
+	static _Thread_local struct arena a;
+
+	return grow(&a, floats);
+}
+
 float *cpu_block_scratch(size_t floats)
 {
 	static _Thread_local struct arena a;

@@ -79,6 +79,7 @@ bool cpu_use_isa(const char *name);
 /* Scratch memory that a thread keeps and grows, 64-byte aligned, not cleared: of an op between its
  * blocks, and of a block.  Valid until the same thread asks again. */
 float *cpu_op_scratch(size_t floats);
+float *cpu_operand_scratch(size_t floats);      /* beside an op's: operands packed once */
 float *cpu_block_scratch(size_t floats);
 
 static inline size_t cpu_blocks(size_t n, size_t size)
@@ -114,7 +115,11 @@ struct sae_pass {
 	float *err2, *l1, *xhat;        /* wanted: (N), (N), (N,D); or NULL */
 	uint32_t *fired;                /* (F) or NULL */
 	bool bf16;                      /* operands of dense products rounded to bf16 */
+	const uint16_t *enc16;          /* p.enc packed, and p.b_enc (32·units), by cpu_sae_pack; NULL in float32 */
+	const float *bias16;
 };
+/* In bf16: packs what the encoder reads; before any of these: */
+void cpu_sae_pack(struct sae_pass *s);
 /* The gradients by active latents alone; false, with nothing changed but g, when a block of rows has
  * more of them than pays. */
 bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s);

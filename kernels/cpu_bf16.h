@@ -39,9 +39,8 @@ struct cpu_bf16 {
 	void (*pack_columns_across)(uint16_t *to, const float *x, size_t ld, size_t rows, size_t depth);
 	void (*head_forward)(const struct bf16_pass *p);
 	void (*head_weights)(const struct bf16_pass *p);
-	/* c (32·units_a,32·units_b), ld apart = a b */
-	void (*multiply)(float *c, size_t ld, const uint16_t *a, size_t units_a, const uint16_t *b, size_t units_b,
-			 size_t steps);
+	/* c (32,32·units) = a b + bias (32·units): a unit of rows by units of columns */
+	void (*strip)(float *c, const uint16_t *a, const uint16_t *b, const float *bias, size_t units, size_t steps);
 };
 
 extern const struct cpu_bf16 cpu_bf16_plain, cpu_bf16_avx2, cpu_bf16_avx512bf16, cpu_bf16_amx;

@@ -135,9 +135,12 @@ static void forward_block(void *arg, size_t i)
 	count(s, &a->sums[i], d, f, xhat, from, n);
 }
 
-static void forward_all(struct sae_sums *sums, const struct sae_pass *s)
+static void forward_all(struct sae_sums *sums, struct sae_pass *s)
 {
 	const size_t blocks = cpu_blocks(s->N, ROWS);
+
+	if (s->bf16)
+		cpu_sae_pack(s);
 	struct dense d = { .s = *s };
 
 	d.sums = (struct sae_sums *)(void *)cpu_op_scratch(blocks * sizeof(*d.sums) / sizeof(float));
@@ -213,8 +216,10 @@ static void grad_dense(struct sae_sums *sums, const struct sae_pass *s)
 	*sums = cpu_sae_add_up(d.sums, blocks);
 }
 
-static void grad_all(struct sae_sums *sums, const struct sae_pass *s)
+static void grad_all(struct sae_sums *sums, struct sae_pass *s)
 {
+	if (s->bf16)
+		cpu_sae_pack(s);
 	if (!cpu_sae_grad_sparse(sums, s))
 		grad_dense(sums, s);
 }

@@ -7,7 +7,7 @@
  * Then (3) all entries are sorted by feature, and (4) each feature sums its rows of dxhat and x.
  * For (4) these two stand in slabs of SLAB columns, of which NEAR rows stay in L2.
  */
-#include "cpu.h"
+#include "cpu_bf16.h"
 
 #include <string.h>
 
@@ -51,46 +51,104 @@ static struct entries block_entries(const struct sparse *p, size_t i)
 /* Entries of a block as they are found, chunk by chunk: piece (chunk,row) ends where the next starts. */
 struct found {
 	float *tile;            /* (ROWS,CHUNK) */
+	uint16_t *x;            /* in bf16: x - b_dec packed */
 	uint32_t *feature;      /* (cap + CHUNK) */
 	float *f;
 	uint32_t *piece;        /* (chunks,ROWS) + 1 */
 };
 
-static size_t found_size(size_t chunks, size_t cap)
+static size_t unit_size(const struct sae_pass *s)
 {
-	return ROWS * CHUNK + 2 * cpu_pad(cap + CHUNK) + cpu_pad(chunks * ROWS + 1);
+	return bf16_units(s->D) * BF16_BLOCK;
 }
 
-static struct found found_at(float *p, size_t cap)
+static size_t found_size(const struct sae_pass *s, size_t chunks, size_t cap)
+{
+	const size_t x = s->enc16 ? ROWS / BF16_UNIT * unit_size(s) / 2 : 0;
+
+	return ROWS * CHUNK + 2 * cpu_pad(cap + CHUNK) + cpu_pad(chunks * ROWS + 1) + x;
+}
+
+static struct found found_at(float *p, size_t chunks, size_t cap)
 {
 	struct found w = { .tile = p };
 
 	w.f = w.tile + ROWS * CHUNK;
 	w.feature = (uint32_t *)(void *)(w.f + cpu_pad(cap + CHUNK));
 	w.piece = w.feature + cpu_pad(cap + CHUNK);
+	w.x = (uint16_t *)(void *)(w.piece + cpu_pad(chunks * ROWS + 1));
 	return w;
+}
+
+/* ---- the encoder's products ---- */
+
+static void pack_features(void *arg, size_t u)
+{
+	const struct sae_pass *s = arg;
+	const size_t j = u * BF16_UNIT, n = cpu_min(BF16_UNIT, s->F - j);
+	union { const uint16_t *in; uint16_t *out; } to = { s->enc16 + u * unit_size(s) };
+	union { const float *in; float *out; } bias = { s->bias16 + j };
+
+	cpu_16->pack_columns(to.out, s->p.enc + j * s->D, s->D, n, s->D);
+	memset(bias.out, 0, BF16_UNIT * sizeof(float));
+	memcpy(bias.out, s->p.b_enc + j, n * sizeof(float));
+}
+
+void cpu_sae_pack(struct sae_pass *s)
+{
+	const size_t units = bf16_units(s->F), enc = units * unit_size(s) / 2;
+	float *p = cpu_operand_scratch(enc + units * BF16_UNIT);
+
+	s->enc16 = (const uint16_t *)(const void *)p;
+	s->bias16 = p + enc;
+	pool_for(units, pack_features, s);
+}
+
+static void pack_x(const struct sae_pass *s, const struct found *w, const float *xc, size_t n)
+{
+	for (size_t r = 0; r < n; r += BF16_UNIT)
+		cpu_16->pack_rows(w->x + r / BF16_UNIT * unit_size(s), xc + r * s->D, s->D,
+				  cpu_min(BF16_UNIT, n - r), s->D);
+}
+
+/* w->tile = n rows from r of features [j,j+cols) before they are rectified; returns how far rows are apart */
+static size_t encode_tile(const struct sae_pass *s, const struct found *w, const float *xc, size_t r, size_t n,
+			  size_t j, size_t cols)
+{
+	const size_t units = bf16_units(cols);
+
+	if (!s->enc16) {
+		dnn_gemm(&(struct dnn_gemm){ .M = n, .N = cols, .K = s->D, .c = w->tile, .ldc = CHUNK,
+			.a = { xc + r * s->D, s->D, 1 }, .b = { s->p.enc + j * s->D, 1, s->D },
+			.bias = s->p.b_enc + j });
+		return CHUNK;
+	}
+	cpu_16->strip(w->tile, w->x + r / BF16_UNIT * unit_size(s), s->enc16 + j / BF16_UNIT * unit_size(s),
+		      s->bias16 + j, units, bf16_units(s->D));
+	return units * BF16_UNIT;
 }
 
 /* Fills w from xc (n,D); false when there are more than cap. */
 static bool find_active(const struct sae_pass *s, struct found *w, const float *xc, size_t n, size_t cap)
 {
+	const size_t strip = s->enc16 ? BF16_UNIT : ROWS;
 	uint32_t total = 0;
-	size_t piece = 0;
+	size_t piece = 0, ld = 0;
 
-	for (size_t j = 0; j < s->F; j += CHUNK) {
-		const size_t cols = cpu_min(CHUNK, s->F - j);
-
-		dnn_gemm(&(struct dnn_gemm){ .M = n, .N = cols, .K = s->D, .c = w->tile, .ldc = CHUNK,
-			.a = { xc, s->D, 1 }, .b = { s->p.enc + j * s->D, 1, s->D }, .bias = s->p.b_enc + j,
-			.bf16 = s->bf16 });
+	if (s->enc16)
+		pack_x(s, w, xc, n);
+	for (size_t j = 0; j < s->F; j += CHUNK)
 		for (size_t r = 0; r < n; r++) {
+			const size_t cols = cpu_min(CHUNK, s->F - j);
+
+			if (r % strip == 0)
+				ld = encode_tile(s, w, xc, r, cpu_min(strip, n - r), j, cols);
 			w->piece[piece++] = total;
 			total += (uint32_t)cpu_k->compact(w->feature + total, w->f + total,
-				w->tile + r * CHUNK, (uint32_t)j, cols);
+				w->tile + r % strip * ld, (uint32_t)j, cols);
 			if (total > cap)
 				return false;
 		}
-	}
 	w->piece[piece] = total;
 	return true;
 }
@@ -179,8 +237,8 @@ static void rows_block(void *arg, size_t i)
 	const struct sae_pass *s = &p->s;
 	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from), chunks = cpu_blocks(s->F, CHUNK);
 	const struct entries e = block_entries(p, i);
-	float *xc = cpu_block_scratch(ROWS * cpu_pad(s->D) + found_size(chunks, p->cap));
-	struct found w = found_at(xc + ROWS * cpu_pad(s->D), p->cap);
+	float *xc = cpu_block_scratch(ROWS * cpu_pad(s->D) + found_size(s, chunks, p->cap));
+	struct found w = found_at(xc + ROWS * cpu_pad(s->D), chunks, p->cap);
 	uint32_t *count = p->place + i * s->F;
 
 	for (size_t r = 0; r < n; r++) {
@@ -349,13 +407,13 @@ bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s)
 bool cpu_sae_forward_sparse(struct sae_sums *sums, const struct sae_pass *s, size_t from, size_t n)
 {
 	const size_t chunks = cpu_blocks(s->F, CHUNK), cap = most_entries(s->F), D = s->D;
-	float *at = cpu_block_scratch(found_size(chunks, cap) + 2 * cpu_pad(cap) + cpu_pad(ROWS + 1) +
+	float *at = cpu_block_scratch(found_size(s, chunks, cap) + 2 * cpu_pad(cap) + cpu_pad(ROWS + 1) +
 				      cpu_pad(D) + ROWS * D);
-	struct found w = found_at(at, cap);
+	struct found w = found_at(at, chunks, cap);
 
 	if (n > ROWS)
 		BUG("%zu rows in a block", n);
-	at += found_size(chunks, cap);
+	at += found_size(s, chunks, cap);
 	const struct entries e = { take_ints(&at, cap), take(&at, cap), NULL, take_ints(&at, ROWS + 1) };
 	float *d = take(&at, D), *xc = at;
 
