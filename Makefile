@@ -168,7 +168,8 @@ out/corpus/openwebtext:
 		the Hugging Face hub, then say CORPUS='path/train-*.parquet')
 corpus: $(DEMO_DEBS)
 $(DEMO_DEBS): out/corpus/%.deb: | $$(filter deps,$(MAKECMDGOALS))
-	@mkdir -p $@.d && cd $@.d && $(call quietly,apt-get download $*)
+	@command -v apt-get >/dev/null || { echo "the demo reads packages of Debian, which apt-get fetches; here say CORPUS='files…'" >&2; exit 1; }
+	@rm -rf $@.d && mkdir -p $@.d && cd $@.d && $(call quietly,apt-get download $* || { apt-get update && apt-get download $*; })
 	@mv $@.d/*.deb $@ && rmdir $@.d
 quietly = ($1) >out.log 2>&1 || { cat out.log >&2; exit 1; }; rm -f out.log
 
@@ -238,11 +239,11 @@ sweep: $(BIN)/htmlgen
 BUILD_DEPS := gcc libc6-dev libzstd-dev libxxhash-dev libarchive-dev libjansson-dev libdnnl-dev
 CHECK_DEPS := perl zstd clang python3 python3-numpy chromium
 PARQUET_DEPS = $(if $(CORPUS),$(if $(shell find -L $(TEXT) -name '*.parquet' -print -quit),python3-venv))
-NEEDED := $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PARQUET_DEPS)
+NEEDED = $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PARQUET_DEPS)
 .PHONY: deps help clean
 deps:
 	@tests/deps $(NEEDED)
-	@$(if $(PARQUET_DEPS),[ -x out/venv/bin/python3 ] || { python3 -m venv out/venv && out/venv/bin/pip install -q pyarrow; })
+	@$(if $(PARQUET_DEPS),out/venv/bin/python3 -c 'import pyarrow' 2>&- || { python3 -m venv out/venv && out/venv/bin/pip install -q pyarrow; })
 
 help:
 	@echo 'make deps demo           text to feature pages on this machine, in minutes'
@@ -276,7 +277,7 @@ $(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.
 # of the build and of make itself: once is enough
 PLAIN := $(addprefix tests/,t-build.sh t-make.sh t-kill.sh)
 PROVE = prove -j2 --timer --exec tests/run
-check:
+check: | $(filter deps,$(MAKECMDGOALS))
 	@$(MAKE) --no-print-directory -j$(THREADS) check-plain WERROR=-Werror
 	@$(MAKE) --no-print-directory -j$(THREADS) check-address WERROR=-Werror SAN=address,undefined
 	@$(MAKE) --no-print-directory -j$(THREADS) check-thread WERROR=-Werror SAN=thread
