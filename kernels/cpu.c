@@ -1,3 +1,5 @@
+#include "cpu.h"
+
 #include "cpu_bf16.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Blocks of bf16 in the matrix units of AMX; on other architectures nothing. */
 #include "cpu_bf16.h"
 
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__)
+#ifdef __x86_64__
 #define CPU_BF16 cpu_bf16_amx
 #define CPU_BF16_NAME "amx"
 #include "cpu_bf16.inc"

@@ -41,7 +41,7 @@ INLINE uint16_t bf16_of(float x)
 	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__)
+#if defined(__AMX_TILE__) || defined(__AMXTILE__)     /* clang 14 spells it so */
 
 /* tmm0-3 hold the block, a quarter each; tmm4-5 rows of a, tmm6-7 columns of b. */
 struct tiles {
