@@ -9,7 +9,7 @@
  * Anything unexpected ends the program.  Sums of TDPBF16PS: of even and of odd
  * values of a row apart, then together, then onto the tile; denormals stay.
  */
-#include <stdbool.h>
+#include "cpu_bf16.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 
@@ -191,12 +191,22 @@ static void amx_on_illegal(int signal, siginfo_t *info, void *context)
 	u->uc_mcontext.gregs[REG_RIP] += (greg_t)c.length;
 }
 
-/* From here on tile instructions work in this process; false: not on this system. */
+/* Takes the kernels for matrix units, with their instructions emulated; false: not on this system. */
 static inline bool amx_emulate(void)
 {
 	struct sigaction act = { .sa_sigaction = amx_on_illegal, .sa_flags = SA_SIGINFO };
 
-	return sigaction(SIGILL, &act, NULL) == 0;
+	if (!cpu_use_isa("avx512") || sigaction(SIGILL, &act, NULL))
+		return false;
+	cpu_16 = &cpu_bf16_amx;
+	return true;
+}
+
+#else
+
+static inline bool amx_emulate(void)
+{
+	return false;
 }
 
 #endif

@@ -53,7 +53,7 @@ static void each_batch(const struct golden *g, struct gpt *gpt, struct sae *s, c
 		"nll_score" };
 	/* as many latents may fall on the other side of 0 as the counts may differ by */
 	const struct tolerance tol[N_FIGURES] = { tol_nll, tol_nll, tol_nll, tol_mse, tol_mse,
-		{ TOL_ELEMENT, 2.0 / (double)(b->B * b->T), 0 }, tol_score };
+		{ TOL_ELEMENT, 2.0 / (double)(b->B * b->T), .bf16 = &tol_share }, tol_score };
 	double *got = xcalloc(N_FIGURES * b->n, sizeof(*got));
 
 	for (size_t i = 0; i < b->n; i++) {
@@ -82,7 +82,7 @@ static void all_batches(const struct golden *g, struct gpt *gpt, struct sae *s, 
 		density[f] = count[f] / tokens;
 	}
 	compare(g, "feature_counts", count, tol_count_eval);
-	compare(g, "feature_density", density, (struct tolerance){ TOL_ELEMENT, 2.01 / tokens, 0 });
+	compare(g, "feature_density", density, (struct tolerance){ TOL_ELEMENT, 2.01 / tokens, .bf16 = &tol_share });
 	golden_values(g, "nll_score_ratio_of_means", &lost, &want, 1, tol_score);
 
 	const struct tensor *alive = golden_find(g, "alive");

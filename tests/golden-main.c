@@ -1,5 +1,5 @@
 /* golden [--isas] DIR [PREFIX…] -- replays every fixture of a folder (whose name starts so) on every backend,
- * with --isas also on instruction sets of the cpu that it would not take here; TAP, exit 1 on any failure */
+ * with --isas also on instruction sets of the cpu that it would not take here and in bf16; TAP, exit 1 on any failure */
 #include "golden.h"
 
 #include <dirent.h>
@@ -8,23 +8,49 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "amx.h"
 #include "check.h"
-#include "cpu.h"
+#include "cpu_bf16.h"
 #include "pool.h"
 
+/* In bf16 */
+static const struct tolerance
+	half_values = { TOL_L2, 0, 2e-2, .max = 0.2 }, half_gpt_loss = { TOL_ELEMENT, 0, .rel = 2e-3 },
+	half_gpt_grad = { TOL_L2, 0, .rel = 6e-2 }, half_update = { TOL_UPDATE, 0, .rel = 0.15 },
+	half_sae_loss = { TOL_ELEMENT, 0, .rel = 2e-3 }, half_sae_grad = { TOL_L2, 0, .rel = 0.1 },
+	half_sae_weights = { TOL_L2, 0, .rel = 2e-2 }, half_probs = { TOL_ELEMENT, 0, .rel = 2e-2 },
+	half_score = { TOL_ELEMENT, 2e-3, .rel = 0 }, half_count = { TOL_ELEMENT, 25, .rel = 0 },
+	half_attributed = { TOL_ELEMENT, 6e-2, .rel = 0 }, half_l0 = { TOL_ELEMENT, 0, .rel = 1e-2 },
+	not_in_half = { .kind = TOL_NONE };
+
 const struct tolerance
-	tol_acts = { TOL_ELEMENT, 2e-5, 1e-4 }, tol_latents = { TOL_ELEMENT, 5e-5, 1e-4 },
-	tol_gpt_loss = { TOL_ELEMENT, 0, 2e-6 }, tol_gpt_losses = { TOL_ELEMENT, 0, 5e-5 },
-	tol_gpt_grad = { TOL_L2, 0, 2e-5 }, tol_update = { TOL_UPDATE, 0, 5e-3 },
-	tol_sae_loss = { TOL_ELEMENT, 0, 1e-5 }, tol_sae_losses = { TOL_ELEMENT, 0, 2e-5 },
-	tol_sae_grad = { TOL_L2, 0, 2e-5 }, tol_sae_weights = { TOL_ELEMENT, 1e-5, 0 },
-	tol_sae_loop = { TOL_ELEMENT, 3e-5, 0 }, tol_probs = { TOL_ELEMENT, 0, 5e-5 },
-	tol_probs_loop = { TOL_ELEMENT, 0, 2e-4 }, tol_resampled = { TOL_ELEMENT, 1e-30, 1e-6 },
-	tol_nll = { TOL_ELEMENT, 0, 1e-5 }, tol_mse = { TOL_ELEMENT, 0, 1e-4 },
-	tol_score = { TOL_ELEMENT, 1e-4, 0 }, tol_count = { TOL_ELEMENT, 3, 0 },
-	tol_count_eval = { TOL_ELEMENT, 2, 0 }, tol_ablation = { TOL_ELEMENT, 1e-4, 0 },
-	tol_attributed = { TOL_ELEMENT, 2e-5, 1e-4 }, tol_exact = { TOL_ELEMENT, 0, 0 },
-	tol_lr = { TOL_ELEMENT, 0, 1e-12 }, tol_moments = { TOL_L2, 1e-9, 1e-3 };
+	tol_acts = { TOL_ELEMENT, 2e-5, 1e-4, .bf16 = &half_values },
+	tol_latents = { TOL_ELEMENT, 5e-5, 1e-4, .bf16 = &half_values },
+	tol_gpt_loss = { TOL_ELEMENT, 0, 2e-6, .bf16 = &half_gpt_loss },
+	tol_gpt_losses = { TOL_ELEMENT, 0, 5e-5, .bf16 = &half_gpt_loss },
+	tol_grad_norm = { TOL_ELEMENT, 0, 5e-5, .bf16 = &half_gpt_grad },
+	tol_gpt_grad = { TOL_L2, 0, 2e-5, .bf16 = &half_gpt_grad },
+	tol_zero_grad = { TOL_L2, 1e-6, 2e-5, .bf16 = &not_in_half },
+	tol_update = { TOL_UPDATE, 0, 5e-3, .bf16 = &half_update },
+	tol_sae_loss = { TOL_ELEMENT, 0, 1e-5, .bf16 = &half_sae_loss },
+	tol_sae_losses = { TOL_ELEMENT, 0, 2e-5, .bf16 = &half_sae_loss },
+	tol_l0 = { TOL_ELEMENT, 3.0 / 64, 0, .bf16 = &half_l0 },
+	tol_sae_grad = { TOL_L2, 0, 2e-5, .bf16 = &half_sae_grad },
+	tol_sae_weights = { TOL_ELEMENT, 1e-5, 0, .bf16 = &half_sae_weights },
+	tol_sae_loop = { TOL_ELEMENT, 3e-5, 0, .bf16 = &half_sae_weights },
+	tol_probs = { TOL_ELEMENT, 0, 5e-5, .bf16 = &half_probs },
+	tol_probs_loop = { TOL_ELEMENT, 0, 2e-4, .bf16 = &half_probs },
+	tol_resampled = { TOL_ELEMENT, 1e-30, .rel = 1e-6 },
+	tol_nll = { TOL_ELEMENT, 0, 1e-5, .bf16 = &half_gpt_loss },
+	tol_mse = { TOL_ELEMENT, 0, 1e-4, .bf16 = &half_gpt_loss },
+	tol_score = { TOL_ELEMENT, 1e-4, 0, .bf16 = &half_score },
+	tol_count = { TOL_ELEMENT, 3, 0, .bf16 = &half_count },
+	tol_count_eval = { TOL_ELEMENT, 2, 0, .bf16 = &half_count },
+	tol_ablation = { TOL_ELEMENT, 1e-4, 0, .bf16 = &not_in_half },
+	tol_attributed = { TOL_ELEMENT, 2e-5, 1e-4, .bf16 = &half_attributed },
+	tol_share = { TOL_ELEMENT, 1e-2, .rel = 1e-2 }, tol_exact = { TOL_ELEMENT, 0, .rel = 0 },
+	tol_lr = { TOL_ELEMENT, 0, .rel = 1e-12 },
+	tol_moments = { TOL_L2, 1e-9, 1e-3, .bf16 = &not_in_half };
 
 static void fail_where(const char *what, size_t i, double got, double ref)
 {
@@ -36,6 +62,11 @@ void golden_check(const struct golden *g, const char *what, bool ok)
 	check(ok, "%s %s %s", g->path, g->name, what);
 }
 
+static bool in_bf16(const struct golden *g)
+{
+	return !strcmp(g->be->precision, "bf16");
+}
+
 static bool within(const double *got, const double *ref, size_t n, struct tolerance tol, size_t *at)
 {
 	double d2 = 0, r2 = 0;
@@ -43,7 +74,7 @@ static bool within(const double *got, const double *ref, size_t n, struct tolera
 	for (size_t i = 0; i < n; i++) {
 		const double d = fabs(got[i] - ref[i]);
 
-		if (!isfinite(got[i]) ||
+		if (!isfinite(got[i]) || (tol.max > 0 && d > tol.max) ||
 		    (tol.kind == TOL_ELEMENT && d > tol.abs + tol.rel * fabs(ref[i]))) {
 			*at = i;
 			return false;
@@ -59,6 +90,11 @@ void golden_values(const struct golden *g, const char *what, const double *got, 
 		   size_t n, struct tolerance tol)
 {
 	size_t at;
+
+	if (in_bf16(g) && tol.bf16)
+		tol = *tol.bf16;
+	if (tol.kind == TOL_NONE)
+		return;
 	const bool ok = within(got, ref, n, tol, &at);
 
 	golden_check(g, what, ok);
@@ -154,7 +190,11 @@ void golden_device(const struct golden *g, const char *tensor, const real *got, 
 void golden_update(const struct golden *g, const char *tensor, const char *init, const real *got, size_t n,
 		   size_t skip_from, size_t skip_to)
 {
+	const double rel = in_bf16(g) ? half_update.rel : tol_update.rel;
 	size_t count;
+
+	if (in_bf16(g) && !strncmp(tensor, "after", 5))         /* Adam's first steps: signs of gradients */
+		return;
 	double *ref = doubles(g, tensor, &count), *from = doubles(g, init, &count), d2 = 0, u2 = 0;
 	float *host = xcalloc(n + 1, sizeof(*host));
 
@@ -165,8 +205,8 @@ void golden_update(const struct golden *g, const char *tensor, const char *init,
 		d2 += (host[i] - ref[i]) * (host[i] - ref[i]);
 		u2 += (ref[i] - from[i]) * (ref[i] - from[i]);
 	}
-	golden_check(g, tensor, sqrt(d2) <= tol_update.rel * sqrt(u2));
-	if (!(sqrt(d2) <= tol_update.rel * sqrt(u2)))
+	golden_check(g, tensor, sqrt(d2) <= rel * sqrt(u2));
+	if (!(sqrt(d2) <= rel * sqrt(u2)))
 		printf("#   %s: update-relative error %.3g\n", tensor, sqrt(d2 / u2));
 	free(host);
 	free(ref);
@@ -213,13 +253,14 @@ double *golden_nums(const struct golden *g, const char *key, size_t *n)
 static const struct {
 	const char *prefix;
 	void (*replay)(struct golden *g);
+	bool bf16;              /* there too; the pages' lists are compared entry by entry */
 } kinds[] = {
-	{ "gpt_forward_", golden_gpt_forward }, { "gpt_train_", golden_gpt_train },
-	{ "sae_train_data", NULL }, { "sae_train_", golden_sae_train },
-	{ "sae_resample_", golden_sae_resample }, { "sae_loop_", golden_sae_loop },
-	{ "sae_eval", golden_sae_eval }, { "feature_page", golden_feature_page },
-	{ "attributed_", golden_attributed }, { "schedules", golden_schedules },
-	{ "pipeline_model", NULL },
+	{ "gpt_forward_", golden_gpt_forward, true }, { "gpt_train_", golden_gpt_train, true },
+	{ "sae_train_data", NULL, false }, { "sae_train_", golden_sae_train, true },
+	{ "sae_resample_", golden_sae_resample, true }, { "sae_loop_", golden_sae_loop, true },
+	{ "sae_eval", golden_sae_eval, true }, { "feature_page", golden_feature_page, false },
+	{ "attributed_", golden_attributed, true }, { "schedules", golden_schedules, false },
+	{ "pipeline_model", NULL, false },
 };
 
 static void replay(struct golden *g, const char *name)
@@ -231,7 +272,7 @@ static void replay(struct golden *g, const char *name)
 		k++;
 	if (k == ARRAY_LEN(kinds))
 		die("'%s/%s.json' is of no known kind", g->dir, name);
-	if (!kinds[k].replay)
+	if (!kinds[k].replay || (in_bf16(g) && !kinds[k].bf16))
 		return;
 	g->name = name;
 	char *path = xformat("%s/%s.json", g->dir, name);
@@ -264,10 +305,18 @@ static bool chosen(const char *name, char **prefixes)
 
 /* Backends, and what a backend chooses by the processor. */
 static const struct {
-	const char *name, *device, *isa;
+	const char *name, *device, *isa, *units;        /* units: of products in bf16 */
 } paths[] = {
-	{ "ref", "ref", NULL }, { "cpu", "cpu", NULL }, { "cpu-avx2", "cpu", "avx2" }, { "cpu-plain", "cpu", "plain" },
+	{ "ref", "ref", NULL, NULL }, { "cpu", "cpu", NULL, NULL },
+	{ "cpu-avx2", "cpu", "avx2", NULL }, { "cpu-plain", "cpu", "plain", NULL },
+	{ "bf16-amx", "cpu", NULL, "amx" }, { "bf16-avx512", "cpu", NULL, "avx512bf16" },
+	{ "bf16-avx2", "cpu", "avx2", "avx2" }, { "bf16-plain", "cpu", "plain", "plain" },
 };
+
+static bool take_units(const char *units)
+{
+	return cpu_bf16_use(units) || (!strcmp(units, "amx") && amx_emulate());
+}
 
 int main(int argc, char **argv)
 {
@@ -285,9 +334,11 @@ int main(int argc, char **argv)
 		die("no fixtures in '%s'", args[0]);
 	pool_start(2);
 	for (size_t p = 0; p < ARRAY_LEN(paths); p++) {
-		struct golden g = { .path = paths[p].name, .dir = args[0], .be = backend_open(paths[p].device, "f32") };
+		const char *isa = paths[p].isa, *units = paths[p].units;
+		struct golden g = { .path = paths[p].name, .dir = args[0],
+			.be = backend_open(paths[p].device, units ? "bf16" : "f32") };
 
-		if (paths[p].isa && (!isas || !cpu_use_isa(paths[p].isa)))
+		if ((isa && (!isas || !cpu_use_isa(isa))) || (units && (!isas || !take_units(units))))
 			continue;
 		for (int i = 0; i < n; i++) {
 			char *name = xstrdup(list[i]->d_name);

@@ -123,7 +123,7 @@ static void curves_compare(const struct golden *g, struct curves c, struct toler
 	curve_compare(g, "loss", c.loss, tol);
 	curve_compare(g, "mse", c.mse, tol);
 	curve_compare(g, "l1", c.l1, tol);
-	curve_compare(g, "l0", c.l0, (struct tolerance){ TOL_ELEMENT, 3.0 / 64, 0 });
+	curve_compare(g, "l0", c.l0, tol_l0);
 }
 
 static void curves_set(struct curves *c, size_t k, struct sae_loss l, double l1_scale)

@@ -4,7 +4,7 @@
  * golden: replay of recorded reference numbers.  A fixture is NAME.json
  * (configuration, scalars) and NAME.safetensors; each compared quantity is
  * one TAP line "ok 12 - cpu sae_train_sum_10 final.encoder.weight".
- * Tolerances are those of float32 (fixtures' README, section 6).
+ * Tolerances are those of the backend's precision (fixtures' README, section 6).
  */
 #include <jansson.h>
 
@@ -21,13 +21,16 @@ struct golden {
 
 /* How two arrays may differ. */
 struct tolerance {
-	enum { TOL_ELEMENT, TOL_L2, TOL_UPDATE } kind;
+	enum { TOL_ELEMENT, TOL_L2, TOL_UPDATE, TOL_NONE } kind;        /* NONE: not compared */
 	double abs, rel;        /* ELEMENT: |d| <= abs + rel·|ref|; L2: ‖d‖ <= rel·‖ref‖ + abs */
+	double max;             /* L2: and |d| <= max; 0: any */
+	const struct tolerance *bf16;   /* NULL: the same */
 };
 extern const struct tolerance tol_acts, tol_latents, tol_gpt_loss, tol_gpt_losses, tol_gpt_grad,
 	tol_update, tol_sae_loss, tol_sae_losses, tol_sae_grad, tol_sae_weights, tol_sae_loop,
 	tol_probs, tol_probs_loop, tol_resampled, tol_nll, tol_mse, tol_score, tol_count,
-	tol_count_eval, tol_ablation, tol_attributed, tol_exact, tol_lr, tol_moments;
+	tol_count_eval, tol_ablation, tol_attributed, tol_exact, tol_lr, tol_moments,
+	tol_zero_grad, tol_grad_norm, tol_l0, tol_share;
 
 /* One TAP line: got (n, host) against the fixture's tensor, or against ref. */
 void golden_tensor(const struct golden *g, const char *tensor, const float *got, size_t n, struct tolerance tol);
