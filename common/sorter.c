@@ -159,6 +159,8 @@ static void begin(struct sorter *s)
 	const bool kept = s->spec->recipe && s->bins > 1;
 
 	s->at = (struct position){ 0 };
+	if (!s->spec->recipe && strcmp(s->spec->output, "-"))
+		state_drop(s->spec->output);    /* of another run, whose part this one overwrites */
 	s->spill = spill_open(s->spec->output, s->spec->dir, spill_shape(s));
 	s->out = shard_create(s->spec->output, s->spec->shard, kept ? OUT_KEEP : 0);
 }

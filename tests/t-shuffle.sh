@@ -112,6 +112,10 @@ killed 0.2 $shuffle -q --save-every 0 --bins 12 -o k2.zst big/000.zst
 ok "killed, then with memory for all rows" $shuffle -q -o k2.zst big/000.zst
 same "... the same bytes" want.zst k2.zst
 ok "... no debris" test -z "$(ls | grep -E 'part|state|bins\.')"
+killed 0.2 $shuffle -q --save-every 0 --bins 12 -o k3.zst big/000.zst
+ok "killed, then from a pipe" eval '$shuffle -q -o k3.zst <big/000.zst'
+same "... the same bytes" want.zst k3.zst
+ok "... no debris" test -z "$(ls | grep -E 'part|state|bins\.')"
 mkdir aside a b
 ready() { compgen -G "aside/$1*.part" >/dev/null; }
 { cat big/000.zst; sleep 1; } | $shuffle -q --bins 12 -T aside -o a/m.zst &
