@@ -87,6 +87,8 @@ fails 1 "picked already" "picked" $pick -n 5 --events 1 -o x.zst pick.zst
 fails 1 "a shard of several, by pipe" "by itself" sh -c "cat mix3/001.zst | $pick -n 5 --events 1 -o x.zst"
 fails 1 "one of several is missing" "mix3/002.zst" $pick -n 5 --events 1 -o x.zst mix3/000.zst mix3/002.zst
 fails 1 "no such file" "none.zst" $pick -n 5 --events 1 -o x.zst none.zst
+fails 1 "no memory for the numbers of the rows" "-m 1M is too small to draw 40000 rows; need at least 2M" \
+	$pick -m 1M -n 10000 --events 4 -o x.zst bigmix.zst
 head -c 30000 $one >cut.zst
 fails 1 "a cut file" "cut.zst" $pick -n 5 --events 1 -o x.zst cut.zst
 fails 1 "a cut pipe" "truncated" sh -c "cat cut.zst | $pick -n 5 --events 1 -o x.zst"

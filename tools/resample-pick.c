@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
@@ -48,7 +47,11 @@ static const struct opt opts[] = {
 };
 
 struct drawn {
-	uint64_t row, event;
+	uint64_t row;
+	union {
+		uint64_t hash;  /* until all are dealt */
+		uint64_t event;
+	};
 };
 
 struct pick {
@@ -64,6 +67,18 @@ struct pick {
 
 /* ---- the draw ---- */
 
+enum { HASH_BITS = 53, BIN_BITS = 16 };
+
+static uint64_t hash_of(uint64_t which, uint64_t row)
+{
+	return rng_hash(o.c.seed, RNG_PICK, which, row) >> (64 - HASH_BITS);
+}
+
+static uint64_t bin_of(uint64_t hash)
+{
+	return hash >> (HASH_BITS - BIN_BITS);
+}
+
 static int by_row(const void *pa, const void *pb)
 {
 	const struct drawn *a = pa, *b = pb;
@@ -71,34 +86,60 @@ static int by_row(const void *pa, const void *pb)
 	return (a->row > b->row) - (a->row < b->row);
 }
 
-/* The rows with the smallest hashes, smallest first. */
-static struct heap draw(const struct pick *p)
+static int by_hash(const void *pa, const void *pb)
 {
-	struct heap h = heap_new(p->n_drawn);
+	const struct drawn *a = pa, *b = pb;
 
-	for (uint64_t row = 0; row < p->rows; row++) /* 53 bits of the hash are exact in a double */
-		heap_push(&h, -(double)(rng_hash(o.c.seed, RNG_PICK, DRAW, row) >> 11), row, row);
-	heap_sort(&h);
-	return h;
+	return a->hash != b->hash ? (a->hash > b->hash) - (a->hash < b->hash) : by_row(a, b);
+}
+
+/* The bin of hashes in which the last of the n_drawn smallest lies; *below: how many rows the bins
+ * before it have, *inside: how many it has itself. */
+static uint64_t last_bin(const struct pick *p, uint64_t *below, uint64_t *inside)
+{
+	uint64_t *count = xcalloc((size_t)1 << BIN_BITS, sizeof(*count)), bin = 0;
+
+	for (uint64_t row = 0; row < p->rows; row++)
+		count[bin_of(hash_of(DRAW, row))]++;
+	for (*below = 0; *below + count[bin] < p->n_drawn; bin++)
+		*below += count[bin];
+	*inside = count[bin];
+	free(count);
+	return bin;
+}
+
+/* The rows with the smallest hashes, in any order.  Nothing but they, and those of one bin of
+ * hashes, is in memory. */
+static void draw(struct pick *p)
+{
+	uint64_t below, inside, n = 0, m = 0;
+	const uint64_t last = last_bin(p, &below, &inside);
+	struct drawn *edge = xcalloc(inside, sizeof(*edge));
+
+	for (uint64_t row = 0; row < p->rows; row++) {
+		const uint64_t hash = hash_of(DRAW, row), bin = bin_of(hash);
+
+		if (bin < last)
+			p->drawn[n++].row = row;
+		else if (bin == last)
+			edge[m++] = (struct drawn){ row, { hash } };
+	}
+	qsort(edge, inside, sizeof(*edge), by_hash);
+	memcpy(p->drawn + below, edge, (p->n_drawn - below) * sizeof(*edge));
+	free(edge);
 }
 
 /* Of all rows drawn, those with the n smallest second hashes are event 0's, the next n event 1's, … */
 static void deal(struct pick *p)
 {
-	struct heap chosen = draw(p), order = heap_new(p->n_drawn);
-
-	for (size_t i = 0; i < chosen.n; i++) {
-		const uint64_t row = chosen.item[i].payload;
-
-		heap_push(&order, -(double)(rng_hash(o.c.seed, RNG_PICK, DEAL, row) >> 11), row, row);
-	}
-	heap_sort(&order);
 	p->drawn = xcalloc(p->n_drawn, sizeof(*p->drawn));
+	draw(p);
 	for (size_t i = 0; i < p->n_drawn; i++)
-		p->drawn[i] = (struct drawn){ order.item[i].payload, i / o.rows };
+		p->drawn[i].hash = hash_of(DEAL, p->drawn[i].row);
+	qsort(p->drawn, p->n_drawn, sizeof(*p->drawn), by_hash);
+	for (size_t i = 0; i < p->n_drawn; i++)
+		p->drawn[i].event = i / o.rows;
 	qsort(p->drawn, p->n_drawn, sizeof(*p->drawn), by_row);
-	heap_free(&chosen);
-	heap_free(&order);
 }
 
 __extension__ typedef unsigned __int128 u128;
@@ -170,14 +211,23 @@ static void specify_output(struct pick *p)
 		p->recipe = recipe(p);
 }
 
-/* ---- the work ---- */
+/* What is left for rows; qsort takes as much again as it sorts. */
+static uint64_t memory_left(const struct pick *p)
+{
+	const uint64_t own = p->n_drawn * sizeof(*p->drawn);
+
+	if (o.c.memory / 2 < own)
+		die("-m %lluM is too small to draw %zu rows; need at least %lluM", (unsigned long long)(o.c.memory >> 20),
+		    p->n_drawn, (unsigned long long)(2 * own >> 20) + 1);
+	return o.c.memory - own;
+}
 
 static struct sorter *open_sorter(const struct pick *p, struct sorter_spec *spec)
 {
 	*spec = (struct sorter_spec){
 		.output = o.c.output, .dir = o.dir, .shard = &p->shard,
 		.recipe = p->recipe, .save_every = o.save_every,
-		.memory = o.c.memory, .rows = p->n_drawn, .exact = true,
+		.memory = memory_left(p), .rows = p->n_drawn, .exact = true,
 		.part = part_of, .arg = p,
 	};
 	file_mkdirs(o.c.output);
