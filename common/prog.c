@@ -33,6 +33,13 @@ static void clear_line(void)
 	p.shown = false;
 }
 
+void prog_clear(void)
+{
+	pthread_mutex_lock(&p.lock);
+	clear_line();
+	pthread_mutex_unlock(&p.lock);
+}
+
 static void show(double now)
 {
 	const double secs = now - p.start, rate = secs > 0 ? (double)p.done / secs : 0;

@@ -127,7 +127,8 @@ void shard_info_free(struct shard_info *info);
 /* paths with every directory replaced by its *.zst, by name. */
 char **shard_paths(char *const *paths);
 void shard_paths_free(char **paths);
-/* Like shard_info, but trouble is a line in `why` and false; data: every row is read and checked. */
+/* Like shard_info, but trouble is a line in `why` and false; data: every row is read and checked,
+ * prog stepping by compressed bytes. */
 bool shard_check(const char *path, bool data, struct shard_info *info, char why[256]);
 /* Of shards being read: how many, and which; on a pipe only after the end. */
 size_t shards_count(const struct shards *s);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "pool.h"
+#include "prog.h"
 
 /* Exactly these bytes of the file. */
 static bool get(const struct shard_file *s, void *p, size_t bytes, uint64_t at, struct fault *f)
@@ -156,6 +157,7 @@ static void check_frame(void *arg, size_t i)
 	const bool ok = shard_file_frame(c->s, i, rows, &f);
 
 	free(rows);
+	prog_step(c->s->table.entry[i + 1].packed);
 	if (ok)
 		return;
 	pthread_mutex_lock(&c->lock);

@@ -26,6 +26,12 @@ ok "... the id is the same" test "$(json a.zst 'v["id"]')" = "$(json - 'v["id"]'
 ok "lists a named pipe" has "^ +$rows +1 u16" "$ls" <(cat a.zst)
 ok "--check of what is whole" "$ls" --check a.zst dir
 ok "--check -q says nothing" test -z "$("$ls" --check -q a.zst 2>&1)"
+"$BIN/tests/acts" long contexts=4000 windows=4000 block=64 samples=64 cols=128 || exit 1
+terminal() { python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' "$@" </dev/null | tr '\r' '\n'; }
+terminal "$ls" --check -j1 long long long long long long >seen
+ok "--check shows its progress on a terminal" grep -qE "shardls: [0-9]+/$((6 * $(stat -c %s long/000.zst))) bytes checked, .* left" seen
+ok "... and takes it away for the list" grep -qE "^.\[K *256000 +128 f16" seen
+rm -r long
 ok "--meta" has "^    via tokenize" "$ls" --meta a.zst
 ok "--json is what the file is" test "$(json a.zst '[v["rows"], v["cols"], v["dtype"], v["shard"], v["packed_bytes"], v["raw_bytes"], v["frames"]]')" \
 	= "[$rows, 1, 'u16', [0, 1], $(wc -c <a.zst), $((2 * rows)), 1]"

@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "inputs.h"
 #include "opt.h"
 #include "pool.h"
+#include "prog.h"
 #include "shard.h"
 
 static const char usage[] =
@@ -158,8 +160,13 @@ static bool list_files(char *const *paths)
 	bool good = true, parts = false;
 
 	print_head();
-	for (char **p = all; *p; p++)
-		if (shard_check(*p, o.check, &info, why)) {
+	if (o.check)
+		prog_start("bytes checked", inputs_bytes(all));
+	for (char **p = all; *p; p++) {
+		const bool whole = shard_check(*p, o.check, &info, why);
+
+		prog_clear();
+		if (whole) {
 			parts = info.n > 1;
 			list(&info, *p);
 		} else {
@@ -167,6 +174,7 @@ static bool list_files(char *const *paths)
 			warn("cannot read '%s': %s", *p, why);
 			good = false;
 		}
+	}
 	shard_paths_free(all);
 	if (good && o.check && parts && !paths[1] && is_kind(paths[0], false, true))
 		shards_close(shards_open(paths));       /* dies unless the directory is a whole set */
