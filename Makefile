@@ -239,15 +239,20 @@ sweep: $(BIN)/htmlgen
 BUILD_DEPS := gcc libc6-dev libzstd-dev libxxhash-dev libarchive-dev libjansson-dev libdnnl-dev
 CHECK_DEPS := perl zstd clang python3 python3-numpy chromium
 PARQUET_DEPS = $(if $(CORPUS),$(if $(shell find -L $(TEXT) -name '*.parquet' -print -quit),python3-venv))
-NEEDED = $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PARQUET_DEPS)
+# peers: with OpenBLAS PyTorch's matrix products are a dozen times faster than with Debian's plain BLAS
+BENCH_DEPS := python3-torch libopenblas0-openmp python3-numpy python3-venv zstd
+NEEDED = $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PARQUET_DEPS) $(if \
+	$(filter bench,$(MAKECMDGOALS)),$(BENCH_DEPS))
 .PHONY: deps help clean
 deps:
 	@tests/deps $(NEEDED)
+	@$(if $(filter bench,$(MAKECMDGOALS)),tests/peers/venv out/venv-bench)
 	@$(if $(PARQUET_DEPS),out/venv/bin/python3 -c 'import pyarrow' 2>&- || { python3 -m venv out/venv && out/venv/bin/pip install -q pyarrow; })
 
 help:
 	@echo 'make deps demo           text to feature pages on this machine, in minutes'
 	@echo 'make deps check          all tests'
+	@echo 'make deps bench          speed, beside PyTorch, tiktoken and the limits of the machine: out/bench.tsv'
 	@echo 'make STAGE               up to one of: tokens gpt acts mix pick sae top html'
 	@echo 'make sae L1=1e-6         one knob changed: what follows from it is made again'
 	@echo 'make sweep L1S="…"       several L1: table and plot of L0 against loss recovered'
@@ -287,3 +292,12 @@ check-address: tests
 	@BIN=$(BIN) $(PROVE) $(UNITS) $(BIN)/tests/ops $(filter-out $(PLAIN),$(wildcard tests/t-*.sh))
 check-thread: tests
 	@BIN=$(BIN) OMP_NUM_THREADS=1 $(PROVE) $(addprefix $(BIN)/tests/,u-pool u-shard) tests/t-pipe.sh
+
+# ---- speed ---------------------------------------------------------------------------------
+# Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.
+BENCH_RUN = $(if $(wildcard out/demo/sae/*/sae.safetensors),out/demo,out/bench-run)
+.PHONY: bench
+bench: tools $(BIN)/tests/bench $(BIN)/tests/bench-feed
+	@[ -d $(BENCH_RUN)/sae ] || $(MAKE) --no-print-directory PRESET=demo OUT=$(BENCH_RUN) ITERS=150 CONTEXTS=3000 SHARDS=2 \
+		PICK_ROWS=2048 EVAL_EVERY=1000 GPT_EVAL_EVERY=150 EVAL_CONTEXTS=40 GPT_EVAL_CONTEXTS=40 RESAMPLE_EVENTS=0 sae
+	@BIN=$(BIN) DEMO=$(BENCH_RUN) tests/bench $(WORKS)
