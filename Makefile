@@ -223,7 +223,7 @@ $(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BI
 
 $(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(BIN)/topk $(OUT)/knobs/top \
 		$(call unstamped,$(SAE)/top)
-	$(call run,TOP,$(@D),$(BIN)/topk $(STAGE) $(NET) --gpt $(GPT) --sae $(SAE)/sae.safetensors --contexts $(TOP_CONTEXTS) \
+	$(call run,TOP,$(@D),$(BIN)/topk $(STAGE) $(NET) -m $(MEMORY) --gpt $(GPT) --sae $(SAE)/sae.safetensors --contexts $(TOP_CONTEXTS) \
 		--skip $(CONTEXTS) --k $(TOP_K) --radius $(RADIUS) -o $(@D) $<)
 
 $(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen $(call unstamped,$(SAE)/html)

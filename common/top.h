@@ -17,6 +17,7 @@
  */
 #include "shard.h"
 
+enum { TOP_FORMAT = 2 };        /* "format" of index.json */
 enum { TOP_NO_TOKEN = 0xFFFF };
 #define TOP_NO_EXAMPLE UINT32_MAX
 
@@ -32,6 +33,8 @@ enum { TOP_NO_TOKEN = 0xFFFF };
 	X(ACTS, "acts", DT_F32, s->K + s->I * s->M, 2 * s->R + 1)       /* f at each token of the window */ \
 	X(EFFECTS, "effects", DT_F32, s->K + s->I * s->M, 2 * s->R + 1) /* log-probability of the token after it, \
 									 * minus that with the feature ablated */ \
+	X(LOGIT_EFFECTS, "logit_effects", DT_F32, s->K + s->I * s->M, 2 * s->R + 1)     /* the same of its logit */ \
+	X(LOGIT_EFFECT, "logit_effect", DT_F32, 1, 2)   /* over active tokens, mean of that and of its absolute value */ \
 	X(LOGIT_IDS, "logit_ids", DT_U16, 1, 2 * s->L)  /* L largest logit weights descending, L smallest ascending */ \
 	X(LOGITS, "logits", DT_F32, 1, 2 * s->L)        /* their values, minus the median over the vocabulary */ \
 	X(LOGIT_RANGE, "logit_range", DT_F32, 1, 2)     /* smallest and largest of real tokens, minus the median */ \

@@ -273,6 +273,27 @@ void attrib_logprob(struct attrib *a, const struct attrib_pairs *p, const int32_
 		from += logprob_chunk(a, p, from, targets, effect);
 }
 
+/* n entries in backend memory, n <= CHUNK; a->targets is set */
+static void logit_chunk(struct attrib *a, const uint32_t *rows, const uint32_t *feats, const real *f, size_t n,
+			float *effect)
+{
+	const struct gpt *g = a->g;
+
+	g->be->ablate_logit(a->nll, rows, feats, f, n, a->r, a->dir, g->w.ln_f_w, g->w.ln_f_b, g->w.wte,
+			    a->targets, g->c.n_embd);
+	g->be->get(effect, a->nll, n * sizeof(*effect));
+}
+
+void attrib_logit_active(struct attrib *a, const struct sae_active *p, const int32_t *targets, size_t rows,
+			 float *effect)
+{
+	a->g->be->put(a->targets, targets, rows * sizeof(*targets));
+	for (size_t from = 0, n; from < p->n; from += n) {
+		n = p->n - from < CHUNK ? p->n - from : CHUNK;
+		logit_chunk(a, p->rows + from, p->feats + from, p->f + from, n, effect + from);
+	}
+}
+
 void attrib_logit(struct attrib *a, const struct attrib_pairs *p, const int32_t *targets, float *effect)
 {
 	const struct gpt *g = a->g;
@@ -286,8 +307,6 @@ void attrib_logit(struct attrib *a, const struct attrib_pairs *p, const int32_t 
 		g->be->put(a->rows, p->rows + from, n * sizeof(*p->rows));
 		g->be->put(a->feats, p->feats + from, n * sizeof(*p->feats));
 		g->be->put(a->f, p->f + from, n * sizeof(*p->f));
-		g->be->ablate_logit(a->nll, a->rows, a->feats, a->f, n, a->r, a->dir, g->w.ln_f_w,
-				    g->w.ln_f_b, g->w.wte, a->targets, g->c.n_embd);
-		g->be->get(effect + from, a->nll, n * sizeof(*effect));
+		logit_chunk(a, a->rows, a->feats, a->f, n, effect + from);
 	}
 }

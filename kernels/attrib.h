@@ -57,5 +57,8 @@ struct attrib_pairs {           /* host; row of the residual, feature, its activ
 void attrib_logprob(struct attrib *a, const struct attrib_pairs *p, const int32_t *targets, float *effect);
 /* The same of the target's logit, which needs no head: <ln_f(r) - ln_f(r - f dir_k), wte[target]> */
 void attrib_logit(struct attrib *a, const struct attrib_pairs *p, const int32_t *targets, float *effect);
+/* The same of all that sae_find_active found; rows: targets */
+void attrib_logit_active(struct attrib *a, const struct sae_active *p, const int32_t *targets, size_t rows,
+			 float *effect);
 
 #endif

@@ -100,6 +100,11 @@ struct backend {
 
 	/* f (N,F) = relu((x - b_dec) encᵀ + b_enc) */
 	void (*sae_encode)(real *f, const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
+	/* The active latents alone, row by row and ascending in each: entry i is feature feats[i] at row
+	 * rows[i], f[i] > 0 (or no number).  Returns how many; when that is more than cap, the three arrays
+	 * hold nothing, and it is a cap to try again with. */
+	size_t (*sae_active)(uint32_t *rows, uint32_t *feats, real *f, size_t cap, const real *x,
+			     const struct sae_params *p, size_t N, size_t D, size_t F);
 	/* xhat (N,D) = f dec + b_dec */
 	void (*sae_decode)(real *xhat, const real *f, const struct sae_params *p, size_t N, size_t D, size_t F);
 	/* One pass without gradients; *sums = .  Any of err2 (N), l1 (N) and xhat (N,D) may be NULL;

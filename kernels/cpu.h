@@ -22,6 +22,7 @@ struct cpu_fetch {
 };
 
 enum { CPU_PANEL_MAX = 32 };
+#define CPU_ABLATE_PAD(C) (((C) + 15) / 16 * 16)
 
 struct cpu_kernels {
 	const char *name;
@@ -41,7 +42,7 @@ struct cpu_kernels {
 	void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const struct adamw *k);
 	/* x (n) = f > 0 ? x + a : 0 */
 	void (*relu_bwd)(float *x, const float *f, float a, size_t n);
-	/* Positive values of x (n): index (from `first` on) and value; returns how many */
+	/* What is positive or no number of x (n): index (from `first` on) and value; returns how many */
 	size_t (*compact)(uint32_t *index, float *value, const float *x, uint32_t first, size_t n);
 	/* y (width) = base + Σ coef[i] m[index[i]], rows of m ld apart; base NULL: 0; base may be y */
 	void (*gather_sum)(float *y, const float *base, const uint32_t *index, const float *coef, size_t n,
@@ -49,8 +50,9 @@ struct cpu_kernels {
 	/* y (n) = <x, m[index[i]]> + a, x (D) */
 	void (*gather_dots)(float *y, const float *x, float a, const uint32_t *index, size_t n,
 			    const float *m, size_t D);
-	/* <ln_f(r), w> - <ln_f(r - f d), w> for rows of C */
-	float (*ablate)(const float *r, const float *d, float f, const float *ln_w, const float *w, size_t C);
+	/* y (n) = <ln_f(r), w> - <ln_f(r - f[i] dir[index[i]]), w>, rows of C; scratch (2 CPU_ABLATE_PAD(C)) */
+	void (*ablate)(float *y, const float *r, const float *dir, const uint32_t *index, const float *f, size_t n,
+		       const float *ln_w, const float *w, size_t C, float *scratch);
 	/* Products with one panel: `panel` values (tokens, queries) side by side in each row.  w: rows ld apart.
 	 * e (rows,panel) = w (rows,depth) xt (depth,panel) - reference (panel) */
 	size_t panel;                   /* at most CPU_PANEL_MAX; divides CPU_PANEL_MAX */
@@ -125,6 +127,8 @@ void cpu_sae_pack(struct sae_pass *s);
 bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s);
 /* A block of n <= 128 rows from `from`: adds to sums and sets what is wanted; false as above. */
 bool cpu_sae_forward_sparse(struct sae_sums *sums, const struct sae_pass *s, size_t from, size_t n);
+/* The active latents of all rows, as the op of that name */
+size_t cpu_sae_active(const struct sae_pass *s, uint32_t *rows, uint32_t *feats, float *f, size_t cap);
 /* xhat (n,D) of f (n,F); false as above */
 bool cpu_sae_decode_sparse(float *xhat, const struct sae_pass *s, const float *f, size_t n);
 /* g.b_dec = Σ dxhat - encᵀ Σ df: through the decoder's bias and through x - b_dec.  dxhat_sum (blocks,D);

@@ -188,13 +188,19 @@ enum { ABLATIONS = 1024 };      /* of a block */
 static void ablate_block(void *arg, size_t block)
 {
 	const struct ablation *a = arg;
+	float *scratch = cpu_block_scratch(2 * CPU_ABLATE_PAD(a->C));
 	const size_t C = a->C, from = block * ABLATIONS, to = cpu_min(from + ABLATIONS, a->n);
 
-	for (size_t i = from; i < to; i++) {
+	for (size_t i = from, n; i < to; i += n) { /* entries of a row follow one another */
 		const int32_t target = a->targets[a->rows[i]];
 
-		a->effect[i] = target < 0 ? 0 : cpu_k->ablate(a->r + a->rows[i] * C, a->dir + a->feats[i] * C,
-			a->f[i], a->ln_w, a->wte + (size_t)target * C, C);
+		for (n = 1; i + n < to && a->rows[i + n] == a->rows[i]; )
+			n++;
+		if (target < 0)
+			memset(a->effect + i, 0, n * sizeof(*a->effect));
+		else
+			cpu_k->ablate(a->effect + i, a->r + a->rows[i] * C, a->dir, a->feats + i, a->f + i, n,
+				      a->ln_w, a->wte + (size_t)target * C, C, scratch);
 	}
 }
 

@@ -231,6 +231,12 @@ static void kind##_encode(float *f, const float *x, const struct sae_params *p, 
 { \
 	encode_all(&(struct sae_pass){ .x = x, .p = *p, .N = N, .D = D, .F = F, .bf16 = in_bf16 }, f); \
 } \
+static size_t kind##_active(uint32_t *rows, uint32_t *feats, float *f, size_t cap, const float *x, \
+			    const struct sae_params *p, size_t N, size_t D, size_t F) \
+{ \
+	return cpu_sae_active(&(struct sae_pass){ .x = x, .p = *p, .N = N, .D = D, .F = F, .bf16 = in_bf16 }, \
+			      rows, feats, f, cap); \
+} \
 static void kind##_decode(float *xhat, const float *f, const struct sae_params *p, size_t N, size_t D, size_t F) \
 { \
 	decode_all(&(struct sae_pass){ .p = *p, .N = N, .D = D, .F = F, .xhat = xhat, .bf16 = in_bf16 }, f); \
@@ -254,6 +260,7 @@ OPS(bf16, true)
 void cpu_sae(struct backend *b, bool bf16)
 {
 	b->sae_encode = bf16 ? bf16_encode : f32_encode;
+	b->sae_active = bf16 ? bf16_active : f32_active;
 	b->sae_decode = bf16 ? bf16_decode : f32_decode;
 	b->sae_forward = bf16 ? bf16_forward : f32_forward;
 	b->sae_grad = bf16 ? bf16_grad : f32_grad;

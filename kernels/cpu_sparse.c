@@ -451,3 +451,57 @@ bool cpu_sae_decode_sparse(float *xhat, const struct sae_pass *s, const float *f
 	}
 	return true;
 }
+
+/* ---- active latents alone ---- */
+
+struct search {
+	struct sae_pass s;
+	uint32_t *rows, *feats;         /* (cap): a block's from block · share on */
+	float *f;
+	size_t share, *count;           /* (blocks) */
+};
+
+static void search_block(void *arg, size_t i)
+{
+	const struct search *p = arg;
+	const struct sae_pass *s = &p->s;
+	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from), D = s->D, chunks = cpu_blocks(s->F, CHUNK);
+	const size_t cap = cpu_min(p->share, n * s->F);
+	float *at = cpu_block_scratch(found_size(chunks, cap) + cpu_pad(ROWS + 1) + ROWS * D);
+	struct found w = found_at(at, cap);
+
+	at += found_size(chunks, cap);
+	const struct entries e = { p->feats + i * p->share, p->f + i * p->share, NULL, take_ints(&at, ROWS + 1) };
+
+	for (size_t r = 0; r < n; r++)
+		cpu_k->sub(at + r * D, s->x + (from + r) * D, s->p.b_dec, D);
+	p->count[i] = SIZE_MAX;
+	if (!find_active(s, &w, at, n, cap))
+		return;
+	regroup(&e, &w, n, chunks);
+	for (size_t r = 0; r < n; r++)
+		for (uint32_t k = e.row_start[r]; k < e.row_start[r + 1]; k++)
+			p->rows[i * p->share + k] = (uint32_t)(from + r);
+	p->count[i] = e.row_start[n];
+}
+
+size_t cpu_sae_active(const struct sae_pass *s, uint32_t *rows, uint32_t *feats, float *f, size_t cap)
+{
+	const size_t blocks = cpu_blocks(s->N, ROWS);
+	struct search p = { *s, rows, feats, f, cap / blocks, NULL };
+	size_t total = 0;
+
+	if (p.share == 0)
+		return 2 * blocks;
+	p.count = (size_t *)(void *)cpu_op_scratch(blocks * sizeof(*p.count) / sizeof(float));
+	pool_for(blocks, search_block, &p);
+	for (size_t i = 0; i < blocks; i++) {
+		if (p.count[i] == SIZE_MAX)
+			return 2 * cap;
+		memmove(rows + total, rows + i * p.share, p.count[i] * sizeof(*rows));
+		memmove(feats + total, feats + i * p.share, p.count[i] * sizeof(*feats));
+		memmove(f + total, f + i * p.share, p.count[i] * sizeof(*f));
+		total += p.count[i];
+	}
+	return total;
+}

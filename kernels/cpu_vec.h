@@ -45,7 +45,7 @@ INLINE vec v_where_positive(vec x, vec a)
 	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a);
 }
 /* bit i: lane i > 0 */
-INLINE uint32_t v_positive(vec x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ); }
+INLINE uint32_t v_active(vec x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NLE_UQ); }
 /* a 2^n for the integer n in the low bits of m, as v_exp makes it */
 INLINE vec v_scale(vec a, vec m)
 {
@@ -94,9 +94,9 @@ INLINE vec v_where_positive(vec x, vec a)
 {
 	return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), a);
 }
-INLINE uint32_t v_positive(vec x)
+INLINE uint32_t v_active(vec x)
 {
-	return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ));
+	return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NLE_UQ));
 }
 INLINE vec v_scale(vec a, vec m)
 {
@@ -144,9 +144,11 @@ INLINE vec v_sqrt(vec a) { return (vec){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), 
 INLINE vec v_abs(vec a) { return (vec)((vec_int)a & INT32_MAX); }
 INLINE vec v_where_negative(vec x, vec a, vec b) { return v_pick((vec_int)x >> 31, a, b); }
 INLINE vec v_where_positive(vec x, vec a) { return (vec)((vec_int)(x > 0) & (vec_int)a); }
-INLINE uint32_t v_positive(vec x)
+INLINE uint32_t v_active(vec x)
 {
-	return (uint32_t)((x[0] > 0) | (x[1] > 0) << 1 | (x[2] > 0) << 2 | (x[3] > 0) << 3);
+	const vec_int not = ~(vec_int)(x <= 0) & 1;
+
+	return (uint32_t)(not[0] | not[1] << 1 | not[2] << 2 | not[3] << 3);
 }
 INLINE vec v_scale(vec a, vec m) { return (vec)((vec_int)a + ((vec_int)m << 23)); }
 INLINE vec v_round(vec a)

@@ -1,12 +1,11 @@
 #include "examples.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "pool.h"
 #include "rng.h"
-
-enum { STRIPE = 128 };  /* features that one thread looks at together */
 
 static size_t per_feature(const struct top_shape *s)
 {
@@ -28,6 +27,7 @@ struct examples *examples_new(const struct top_shape *s, uint64_t seed)
 	x->active = xcalloc(s->F, sizeof(*x->active));
 	x->max = xcalloc(s->F, sizeof(*x->max));
 	x->sum = xcalloc(s->F, sizeof(*x->sum));
+	x->effect = xcalloc(s->F, 2 * sizeof(*x->effect));
 	x->hist = xcalloc(xmul(s->F, s->H), sizeof(*x->hist));
 	x->interval = xcalloc(xmul(s->F, s->I), sizeof(*x->interval));
 	x->centre = xcalloc(n, sizeof(*x->centre));
@@ -44,7 +44,7 @@ struct examples *examples_new(const struct top_shape *s, uint64_t seed)
 
 void examples_free(struct examples *x)
 {
-	void *const parts[] = { x->active, x->max, x->sum, x->hist, x->interval, x->centre, x->acts,
+	void *const parts[] = { x->active, x->max, x->sum, x->effect, x->hist, x->interval, x->centre, x->acts,
 		x->heaps, x->items, x->bad, x };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -64,60 +64,56 @@ size_t examples_bin(double v, double max, size_t n)
 	return j;
 }
 
-/* ---- walking over what is active, a stripe of features at a time ---- */
+/* ---- walking over what is active, some features at a time ---- */
+
+enum { FEATURES = 32 };         /* of a block */
 
 struct walk {
 	struct examples *x;
-	const float *f;         /* (rows,F) */
-	size_t rows, T;
+	const struct active *a;
+	size_t T;
 	uint64_t first;
 };
 
-typedef void visitor(const struct walk *w, size_t row, size_t k, float v);
-
-static inline void walk_stripe(const struct walk *w, size_t stripe, visitor *visit)
+static void for_features(struct walk *w, void (*block)(void *arg, size_t i))
 {
-	const size_t F = w->x->s.F, from = stripe * STRIPE, to = from + STRIPE < F ? from + STRIPE : F;
-
-	for (size_t row = 0; row < w->rows; row++) {
-		const float *f = w->f + row * F;
-
-		for (size_t k = from; k < to; k++)
-			if (!(f[k] <= 0))       /* no number is looked at, too */
-				visit(w, row, k, f[k]);
-	}
+	pool_for((w->x->s.F + FEATURES - 1) / FEATURES, block, w);
 }
 
-static size_t stripes(const struct examples *x)
+static size_t block_end(const struct walk *w, size_t i)
 {
-	return (x->s.F + STRIPE - 1) / STRIPE;
+	return (i + 1) * FEATURES < w->x->s.F ? (i + 1) * FEATURES : w->x->s.F;
 }
 
 /* ---- first pass ---- */
 
-static inline void count(const struct walk *w, size_t row, size_t k, float v)
+static void count(struct examples *x, size_t k, float v, float effect)
 {
-	struct examples *x = w->x;
-
 	x->active[k]++;
 	x->sum[k] += v;
+	x->effect[2 * k] += effect;
+	x->effect[2 * k + 1] += fabsf(effect);
 	if (v > x->max[k])
 		x->max[k] = v;
 	if (!(v <= FLT_MAX))
 		x->bad[k] = true;
-	(void)row;
 }
 
-static void scan_stripe(void *arg, size_t i)
+static void scan_block(void *arg, size_t i)
 {
-	walk_stripe(arg, i, count);
+	const struct walk *w = arg;
+	const struct active *a = w->a;
+
+	for (size_t k = i * FEATURES; k < block_end(w, i); k++)
+		for (uint32_t e = a->start[k]; e < a->start[k + 1]; e++)
+			count(w->x, k, a->f[e], a->effect[e]);
 }
 
-void examples_scan(struct examples *x, const float *f, size_t rows)
+void examples_scan(struct examples *x, const struct active *a)
 {
-	struct walk w = { x, f, rows, 1, 0 };
+	struct walk w = { .x = x, .a = a };
 
-	pool_for(stripes(x), scan_stripe, &w);
+	for_features(&w, scan_block);
 	for (size_t k = 0; k < x->s.F; k++)
 		if (x->bad[k])
 			die("an activation of feature %zu is not finite", k);
@@ -125,50 +121,58 @@ void examples_scan(struct examples *x, const float *f, size_t rows)
 
 /* ---- second pass ---- */
 
-/* The activations of feature k around a row; 0 outside of the row's context. */
-static void copy_window(const struct walk *w, size_t row, size_t k, float *out)
+/* Feature k's activations around entry e, 0 outside of its context: entries near it are its neighbours. */
+static void copy_window(const struct walk *w, size_t k, uint32_t e, float *out)
 {
-	const size_t R = w->x->s.R, t = row % w->T;
+	const struct active *a = w->a;
+	const size_t R = w->x->s.R, row = a->row[e], context = row / w->T;
+	uint32_t i = e;
 
-	for (size_t i = 0; i <= 2 * R; i++)
-		out[i] = t + i < R || t + i >= w->T + R ? 0 : w->f[(row + i - R) * w->x->s.F + k];
+	memset(out, 0, (2 * R + 1) * sizeof(*out));
+	while (i > a->start[k] && a->row[i - 1] + R >= row && a->row[i - 1] / w->T == context)
+		i--;
+	for (; i < a->start[k + 1] && a->row[i] <= row + R && a->row[i] / w->T == context; i++)
+		out[a->row[i] + R - row] = a->f[i];
 }
 
 /* Example slots of a heap are its own: those in use are the payloads of its items. */
-static void offer(const struct walk *w, size_t heap, size_t row, size_t k, double score)
+static void offer(const struct walk *w, size_t heap, size_t k, uint32_t e, double score)
 {
 	const struct top_shape *s = &w->x->s;
 	struct heap *h = &w->x->heaps[k * (s->I + 1) + heap];
 	const size_t base = (size_t)(h->item - w->x->items) - k * per_feature(s);
 	const uint64_t slot = h->n < h->cap ? base + h->n : h->cap ? h->item[0].payload : 0;
 
-	if (heap_push(h, score, w->first + row, slot))
-		copy_window(w, row, k, w->x->acts + (k * per_feature(s) + slot) * width(s));
+	if (heap_push(h, score, w->first + w->a->row[e], slot))
+		copy_window(w, k, e, w->x->acts + (k * per_feature(s) + slot) * width(s));
 }
 
-static inline void place(const struct walk *w, size_t row, size_t k, float v)
+static void place(const struct walk *w, size_t k, uint32_t e)
 {
 	struct examples *x = w->x;
 	const struct top_shape *s = &x->s;
+	const float v = w->a->f[e];
 	const size_t i = s->I - 1 - examples_bin(v, x->max[k], s->I);
-	const uint64_t h = rng_hash(x->seed, RNG_SAMPLE, k, w->first + row);
+	const uint64_t h = rng_hash(x->seed, RNG_SAMPLE, k, w->first + w->a->row[e]);
 
 	x->hist[k * s->H + examples_bin(v, x->max[k], s->H)]++;
 	x->interval[k * s->I + i]++;
-	offer(w, 0, row, k, v);
-	offer(w, 1 + i, row, k, -rng_uniform(h));
+	offer(w, 0, k, e, v);
+	offer(w, 1 + i, k, e, -rng_uniform(h));
 }
 
-static void pick_stripe(void *arg, size_t i)
+static void pick_block(void *arg, size_t i)
 {
-	walk_stripe(arg, i, place);
+	const struct walk *w = arg;
+
+	for (size_t k = i * FEATURES; k < block_end(w, i); k++)
+		for (uint32_t e = w->a->start[k]; e < w->a->start[k + 1]; e++)
+			place(w, k, e);
 }
 
-void examples_pick(struct examples *x, const float *f, size_t B, size_t T, uint64_t first)
+void examples_pick(struct examples *x, const struct active *a, size_t T, uint64_t first)
 {
-	struct walk w = { x, f, B * T, T, first };
-
-	pool_for(stripes(x), pick_stripe, &w);
+	for_features(&(struct walk){ x, a, T, first }, pick_block);
 }
 
 /* ---- final order ---- */
@@ -222,7 +226,7 @@ struct part {
 	size_t bytes;
 };
 
-enum { PARTS = 8 };
+enum { PARTS = 9 };
 static void list_parts(const struct examples *x, struct part parts[PARTS])
 {
 	const size_t F = x->s.F, n = F * per_feature(&x->s);
@@ -230,6 +234,7 @@ static void list_parts(const struct examples *x, struct part parts[PARTS])
 		{ x->active, F * sizeof(*x->active) },
 		{ x->max, F * sizeof(*x->max) },
 		{ x->sum, F * sizeof(*x->sum) },
+		{ x->effect, 2 * F * sizeof(*x->effect) },
 		{ x->hist, F * x->s.H * sizeof(*x->hist) },
 		{ x->interval, F * x->s.I * sizeof(*x->interval) },
 		{ x->centre, n * sizeof(*x->centre) },

@@ -5,16 +5,17 @@
  * tokens to show for it, in two passes over the same contexts in order:
  *
  *	struct examples *x = examples_new(&shape, seed);
- *	for each block of contexts: examples_scan(x, f, B * T);         (counts, sums, maxima)
- *	for each block of contexts: examples_pick(x, f, B, T, first);   (histograms, strongest, samples)
+ *	for each block of contexts: examples_scan(x, a);                (counts, sums, maxima)
+ *	for each block of contexts: examples_pick(x, a, T, first);      (histograms, strongest, samples)
  *	examples_finish(x);                                             (centres and windows in final order)
  *
- * f is host (B·T,F), the activations of B whole contexts; `first` is the
+ * a holds the activations of whole contexts of T tokens; `first` is the
  * number of its first token.  Strongest: larger activation, then smaller
  * token number.  Samples of an interval: smallest hash(seed, feature, token),
  * so neither depends on blocks or threads.  Every token counts, those near
  * the ends of a context too.
  */
+#include "active.h"
 #include "base.h"
 #include "file.h"
 #include "heap.h"
@@ -26,6 +27,7 @@ struct examples {
 	uint32_t *active;       /* (F) tokens with f > 0 */
 	float *max;             /* (F) */
 	double *sum;            /* (F) of f */
+	double *effect;         /* (F,2) of effects on the next token's logit, and of their absolute values */
 	uint32_t *hist;         /* (F,H) */
 	uint32_t *interval;     /* (F,I) */
 	uint32_t *centre;       /* (F·E) token number or TOP_NO_EXAMPLE; after examples_finish */
@@ -38,8 +40,8 @@ struct examples {
 struct examples *examples_new(const struct top_shape *s, uint64_t seed);
 void examples_free(struct examples *x);
 /* Dies when an activation is no finite number. */
-void examples_scan(struct examples *x, const float *f, size_t rows);
-void examples_pick(struct examples *x, const float *f, size_t B, size_t T, uint64_t first);
+void examples_scan(struct examples *x, const struct active *a);
+void examples_pick(struct examples *x, const struct active *a, size_t T, uint64_t first);
 void examples_finish(struct examples *x);
 /* All of it for a state, and back, in any of the passes. */
 void examples_save(const struct examples *x, struct buf *st);

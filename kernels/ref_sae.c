@@ -6,16 +6,44 @@
 
 static const double norm_floor = 1e-12;
 
+/* Before the ReLU; x (D) */
+static double encoded(const real *x, const struct sae_params *p, size_t j, size_t D)
+{
+	double pre = p->b_enc[j];
+
+	for (size_t d = 0; d < D; d++)
+		pre += ((double)x[d] - (double)p->b_dec[d]) * (double)p->enc[j * D + d];
+	return pre;
+}
+
 static void ref_sae_encode(real *f, const real *x, const struct sae_params *p, size_t N, size_t D, size_t F)
 {
 	for (size_t n = 0; n < N; n++)
 		for (size_t j = 0; j < F; j++) {
-			double pre = p->b_enc[j];
+			const double pre = encoded(x + n * D, p, j, D);
 
-			for (size_t d = 0; d < D; d++)
-				pre += ((double)x[n * D + d] - (double)p->b_dec[d]) * (double)p->enc[j * D + d];
 			f[n * F + j] = (real)(pre > 0 ? pre : 0);
 		}
+}
+
+static size_t ref_sae_active(uint32_t *rows, uint32_t *feats, real *f, size_t cap, const real *x,
+			     const struct sae_params *p, size_t N, size_t D, size_t F)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < N * F; i++) {
+		const real v = (real)encoded(x + i / F * D, p, i % F, D);
+
+		if (v <= 0)
+			continue;
+		if (found < cap) {
+			rows[found] = (uint32_t)(i / F);
+			feats[found] = (uint32_t)(i % F);
+			f[found] = v;
+		}
+		found++;
+	}
+	return found;
 }
 
 static void ref_sae_decode(real *xhat, const real *f, const struct sae_params *p, size_t N, size_t D, size_t F)
@@ -167,6 +195,7 @@ static void ref_row_norms(real *norm, const real *w, size_t F, size_t D)
 void ref_sae(struct backend *b)
 {
 	b->sae_encode = ref_sae_encode;
+	b->sae_active = ref_sae_active;
 	b->sae_decode = ref_sae_decode;
 	b->sae_forward = ref_sae_forward;
 	b->sae_grad = ref_sae_grad;

@@ -45,6 +45,15 @@ struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_row
 	return s;
 }
 
+static void release_active(struct sae *s)
+{
+	if (!s->active.cap)
+		return;
+	s->be->release(s->active.rows);
+	s->be->release(s->active.feats);
+	s->be->release(s->active.f);
+}
+
 void sae_free(struct sae *s)
 {
 	real *const blocks[] = { s->p.enc, s->g.enc, s->m.enc, s->v.enc, s->x, s->xhat, s->f, s->err2, s->l1 };
@@ -52,6 +61,7 @@ void sae_free(struct sae *s)
 	for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
 		if (blocks[i])
 			s->be->release(blocks[i]);
+	release_active(s);
 	s->be->release(s->fired);
 	free(s->host);
 	free(s);
@@ -164,6 +174,26 @@ void sae_encode(struct sae *s, const real *x, size_t N)
 	if (!s->f)
 		s->f = s->be->alloc(xmul(xmul(s->max_rows, s->F), sizeof(*s->f)));
 	s->be->sae_encode(s->f, x, &s->p, N, s->D, s->F);
+}
+
+static void make_active(struct sae *s, size_t cap)
+{
+	release_active(s);
+	s->active.rows = s->be->alloc(xmul(cap, sizeof(*s->active.rows)));
+	s->active.feats = s->be->alloc(xmul(cap, sizeof(*s->active.feats)));
+	s->active.f = s->be->alloc(xmul(cap, sizeof(*s->active.f)));
+	s->active.cap = cap;
+}
+
+void sae_find_active(struct sae *s, const real *x, size_t N)
+{
+	struct sae_active *a = &s->active;
+
+	check_rows(s, N);
+	if (!a->cap)
+		make_active(s, s->max_rows * s->F / 32 + 1024);
+	while ((a->n = s->be->sae_active(a->rows, a->feats, a->f, a->cap, x, &s->p, N, s->D, s->F)) > a->cap)
+		make_active(s, a->n);
 }
 
 void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *sums)

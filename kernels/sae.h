@@ -24,6 +24,11 @@ struct sae {
 	struct sae_params p, g, m, v;   /* g m v: NULL members unless SAE_TRAIN */
 	uint64_t t;                     /* Adam steps done */
 	real *x, *xhat, *f;             /* (max_rows, D), (max_rows, D); f (max_rows, F) made when first asked for */
+	struct sae_active {             /* of sae_find_active, in backend memory: n entries by row, then feature */
+		uint32_t *rows, *feats;
+		real *f;
+		size_t n, cap;
+	} active;
 	uint32_t *fired;                /* (F) backend memory: rows with f > 0 in the last pass */
 	real *err2, *l1;                /* (max_rows) of sae_row_losses, made when first asked for */
 	float *host;                    /* what sae_store lends; its size is that of the weights */
@@ -57,6 +62,7 @@ void sae_fired(struct sae *s, uint32_t *count);
 
 /* Evaluation: x in backend memory (N,D), N <= max_rows.  sums +=; fired is reset first. */
 void sae_encode(struct sae *s, const real *x, size_t N);        /* s->f */
+void sae_find_active(struct sae *s, const real *x, size_t N);   /* s->active: what is > 0 of it, or no number */
 void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *sums);    /* s->xhat, fired */
 /* host rows in, host err2 (N) and l1 (N) out: what resampling weighs rows by */
 void sae_row_losses(struct sae *s, const float *x, size_t N, float *err2, float *l1);

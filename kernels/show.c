@@ -49,6 +49,7 @@ struct show *show_new(const struct examples *x, struct attrib *a)
 	w->tokens = xcalloc(cells(w), sizeof(*w->tokens));
 	memset(w->tokens, 0xFF, cells(w) * sizeof(*w->tokens));
 	w->effects = xcalloc(cells(w), sizeof(*w->effects));
+	w->logit_effects = xcalloc(cells(w), sizeof(*w->logit_effects));
 	w->order = xcalloc(n, sizeof(*w->order));
 	for (size_t i = 0; i < n; i++)
 		if (x->centre[i] != TOP_NO_EXAMPLE)
@@ -59,8 +60,8 @@ struct show *show_new(const struct examples *x, struct attrib *a)
 
 void show_free(struct show *w)
 {
-	void *const parts[] = { w->tokens, w->effects, w->order, w->want, w->rows, w->feats, w->f,
-		w->effect, w };
+	void *const parts[] = { w->tokens, w->effects, w->logit_effects, w->order, w->want, w->rows,
+		w->feats, w->f, w->effect, w->logit_effect, w };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		free(parts[i]);
@@ -81,6 +82,7 @@ static void grow(struct show *w, size_t n)
 	w->feats = xrealloc(w->feats, w->cap, sizeof(*w->feats));
 	w->f = xrealloc(w->f, w->cap, sizeof(*w->f));
 	w->effect = xrealloc(w->effect, w->cap, sizeof(*w->effect));
+	w->logit_effect = xrealloc(w->logit_effect, w->cap, sizeof(*w->logit_effect));
 }
 
 /* Tokens of an example; its active ones join what is wanted.  row: of the centre, t: its place. */
@@ -135,10 +137,14 @@ void show_block(struct show *w, const int32_t *idx, const int32_t *targets, size
 		w->feats[n] = w->want[i].feat;
 		w->f[n++] = w->want[i].f;
 	}
-	attrib_logprob(w->a, &(struct attrib_pairs){ w->rows, w->feats, w->f, n }, targets, w->effect);
+	const struct attrib_pairs pairs = { w->rows, w->feats, w->f, n };
+
+	attrib_logprob(w->a, &pairs, targets, w->effect);
+	attrib_logit(w->a, &pairs, targets, w->logit_effect);
 	for (size_t i = 0, k = 0; i < w->wants; i++) {
 		k += !repeats(w, i);
 		w->effects[w->want[i].to] = w->effect[k - 1];
+		w->logit_effects[w->want[i].to] = w->logit_effect[k - 1];
 	}
 }
 
@@ -146,12 +152,14 @@ void show_save(const struct show *w, struct buf *st)
 {
 	buf_add(st, w->tokens, cells(w) * sizeof(*w->tokens));
 	buf_add(st, w->effects, cells(w) * sizeof(*w->effects));
+	buf_add(st, w->logit_effects, cells(w) * sizeof(*w->logit_effects));
 }
 
 void show_load(struct show *w, struct cursor *st, uint64_t next)
 {
 	cursor_get(st, w->tokens, cells(w) * sizeof(*w->tokens));
 	cursor_get(st, w->effects, cells(w) * sizeof(*w->effects));
+	cursor_get(st, w->logit_effects, cells(w) * sizeof(*w->logit_effects));
 	while (w->done < w->n && w->order[w->done].token < next)
 		w->done++;
 }

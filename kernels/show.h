@@ -21,12 +21,13 @@ struct show {
 	struct attrib *a;
 	uint16_t *tokens;       /* (F·E,W); TOP_NO_TOKEN outside of the context and without example */
 	float *effects;         /* (F·E,W) log p(next token) minus that with the feature ablated */
+	float *logit_effects;   /* (F·E,W) the same of its logit */
 	struct show_place *order;       /* examples by token */
 	size_t n, done;
 	struct show_want *want; /* (cap) effects to compute in a block */
 	size_t wants, cap;
 	uint32_t *rows, *feats; /* (cap) each once, and their results */
-	float *f, *effect;
+	float *f, *effect, *logit_effect;
 };
 
 struct show *show_new(const struct examples *x, struct attrib *a);      /* borrows both */

@@ -139,7 +139,7 @@ counted("intervals", intervals, I, True)
 
 # ---- examples
 centre = field("centre").reshape(F, E)
-shown, f_shown, effects = (field(x).reshape(F, E, W) for x in ("tokens", "acts", "effects"))
+shown, f_shown, effects, logit_effects = (field(x).reshape(F, E, W) for x in ("tokens", "acts", "effects", "logit_effects"))
 is_there = centre != 0xFFFFFFFF
 by_content = {}
 for c, w in enumerate(windows):
@@ -151,7 +151,8 @@ for k in range(F):
         inside = slice(R - t, R - t + T)
         outside = np.r_[0:R - t, R - t + T:W]
         if not is_there[k, e]:
-            ok_empty &= (shown[k, e] == 0xFFFF).all() and (f_shown[k, e] == 0).all() and (effects[k, e] == 0).all()
+            ok_empty &= (shown[k, e] == 0xFFFF).all() and (f_shown[k, e] == 0).all() and (effects[k, e] == 0).all() and \
+                (logit_effects[k, e] == 0).all()
             continue
         found = by_content.get(shown[k, e, inside].astype(int).tobytes())
         ok_tokens &= found is not None and (shown[k, e, outside] == 0xFFFF).all()
@@ -193,18 +194,35 @@ check(ok_distinct, "no token twice in a group")
 # ---- effects: the model with the feature taken out, head and all
 proj = g["transformer.h.%d.mlp.c_proj.weight" % (L - 1)]
 places = [(k, e, i) for k in range(F) for e in range(E) for i in range(W) if f_shown[k, e, i] > 0]
-check((effects[f_shown == 0] == 0).all(), "no effect where the feature is not active")
-worst = largest = 0
+check((effects[f_shown == 0] == 0).all() and (logit_effects[f_shown == 0] == 0).all(), "no effect where the feature is not active")
+worst = largest = worst_logit = largest_logit = 0
 for k, e, i in places[::max(1, len(places) // 400)]:
     t = int(centre[k, e]) % T - R + i
     c = by_content[shown[k, e, R - int(centre[k, e]) % T:][:T].astype(int).tobytes()]
     r = ran[c[0]][1][t]
     target = windows[c[0]][t + 1] if t + 1 < T else None
     without = r - float(f_shown[k, e, i]) * (proj @ s["decoder.weight"][:, k])
-    wants = [log_softmax(r, y) - log_softmax(without, y) for y in ([target] if target is not None else [following[x] for x in c])]
+    nexts = [target] if target is not None else [following[x] for x in c]
+    wants = [log_softmax(r, y) - log_softmax(without, y) for y in nexts]
+    change = norm(r, "transformer.ln_f") - norm(without, "transformer.ln_f")
+    worst_logit = max(worst_logit, min(abs(logit_effects[k, e, i] - change @ wte[y]) for y in nexts))
+    largest_logit = max(largest_logit, abs(change @ wte[nexts[0]]))
     worst = max(worst, min(abs(effects[k, e, i] - w) for w in wants))
     largest = max(largest, abs(wants[0]))
 check(worst < 1e-4 and largest > 0.1, "effects (off by %.2g, largest %.2g)" % (worst, largest))
+check(worst_logit < 1e-4 and largest_logit > 0.1, "effects on logits (off by %.2g, largest %.2g)" % (worst_logit, largest_logit))
+
+# ---- effects on logits where active: of some features, all tokens
+mean_effect = field("logit_effect")
+ok_mean = True
+resid = np.concatenate([r for _, r in ran])
+targets = np.concatenate([np.r_[w[1:], y] for w, y in zip(windows, following)])
+for k in np.nonzero(active)[0][:12]:
+    on = np.nonzero(flat[:, k] > 0)[0]
+    with_f, without = resid[on], resid[on] - flat[on, k][:, None] * (proj @ s["decoder.weight"][:, k])
+    found = ((norm(with_f, "transformer.ln_f") - norm(without, "transformer.ln_f")) * wte[targets[on]]).sum(1)
+    ok_mean &= np.abs(mean_effect[k] - [found.mean(), np.abs(found).mean()]).max() < 1e-4
+check(ok_mean and (mean_effect[active == 0] == 0).all(), "mean effects on logits")
 
 # ---- logit weights
 real, listed = min(V, 50257), index["logits"]

@@ -259,6 +259,7 @@ static void ablate(struct run *r, const struct shape *s)
 
 	r->be->ablate_logit(output(r, "effect", n, 1e-5), which, feats, f, n, x, dir, ln_w,
 			    s->B % 2 ? ln_b : NULL, wte, targets, C);
+	r->out[r->outs - 1].floor = 100;        /* one column: all cancels, and eps magnifies what does not */
 }
 
 /* ---- cases: autoencoder ---- */
@@ -295,6 +296,35 @@ static void sae_codes(struct run *r, const struct shape *s)
 
 	r->be->sae_encode(f, x, &p, s->N, s->D, s->F);
 	r->be->sae_decode(output(r, "xhat", s->N * s->D, tight), f, &p, s->N, s->D, s->F);
+}
+
+/* What is active, as a dense matrix; room for half of it at first. */
+static void sae_active(struct run *r, const struct shape *s)
+{
+	const struct sae_params p = sae_weights(r, s);
+	const size_t all = s->N * s->F;
+	float *x = values(r, s->N * s->D, 1, 0.2), *dense = xcalloc(all, sizeof(*dense));
+	uint32_t *rows = NULL, *feats = NULL;
+	float *f = NULL;
+	size_t cap = all / 2 + 1, n;
+
+	for (;;) {
+		rows = xrealloc(rows, cap, sizeof(*rows));
+		feats = xrealloc(feats, cap, sizeof(*feats));
+		f = xrealloc(f, cap, sizeof(*f));
+		n = r->be->sae_active(rows, feats, f, cap, x, &p, s->N, s->D, s->F);
+		if (n <= cap)
+			break;
+		cap = n;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const bool ordered = i == 0 || rows[i] > rows[i - 1] ||
+			(rows[i] == rows[i - 1] && feats[i] > feats[i - 1]);
+
+		dense[rows[i] * s->F + feats[i]] = ordered ? f[i] : NAN;
+	}
+	result(r, "f", put(r, dense, all * sizeof(*dense)), all, sizeof(float), tight);
+	free(rows), free(feats), free(f), free(dense);
 }
 
 static void sae_forward(struct run *r, const struct shape *s)
@@ -374,7 +404,7 @@ static const struct {
 	CASES(texts, attention_rows, 0),
 	CASES(matrices, linear, 1e-2), CASES(matrices, rows, 0), CASES(lengths, gelu, 0), CASES(lengths, adamw, 0),
 	CASES(heads, lmhead, 1e-2), CASES(ablations, ablate, 0),
-	CASES(dictionaries, sae_codes, 1e-2), CASES(dictionaries, sae_forward, 2e-2),
+	CASES(dictionaries, sae_codes, 1e-2), CASES(dictionaries, sae_active, 1e-2), CASES(dictionaries, sae_forward, 2e-2),
 	CASES(dictionaries, sae_grad, 4e-2),
 };
 

@@ -89,7 +89,7 @@ broken() { # name text: "$1: $2" of the copy bad/, changed by stdin's commands
 broken "index.json is missing" "index.json" <<<'rm index.json'
 broken "index.json is cut" "index.json" <<<'truncate -s 100 index.json'
 broken "index.json is an array" "not an object" <<<'echo [] >index.json'
-broken "another format" "format" <<<'sed -i "s/\"format\": 1/\"format\": 2/" index.json'
+broken "another format" "format" <<<'sed -i "s/\"format\": 2/\"format\": 3/" index.json'
 broken "a number is missing" '"radius"' <<<'sed -i "/radius/d" index.json'
 broken "a number is none" '"bins"' <<<'sed -i "s/\"bins\": 50/\"bins\": \"many\"/" index.json'
 broken "no feature" '"features"' <<<'sed -i "s/\"features\": 40/\"features\": 0/" index.json'
@@ -170,7 +170,7 @@ is "shades and underlines follow the numbers" "true" '(async () => {
 			return (w == R) == s.classList.contains("centre") && (x.acts[w] > 0 ? Math.abs(a - (8 + 92 * x.acts[w] / max)) < 0.06 : isNaN(a)) &&
 				s.classList.contains("hurts") == (e > 0.02) && s.classList.contains("helps") == (-e > 0.02); }) && !spans.length; }); })()'
 step hover .centre
-is "pointing at a token tells its numbers" true '(t => /token \d+/.test(t) && /activation0\.\d/.test(t) && /effect/.test(t))(document.querySelector("#tip").textContent)'
+is "pointing at a token tells its numbers" true '(t => /token \d+/.test(t) && /activation0\.\d/.test(t) && /effect/.test(t) && /on its logit/.test(t))(document.querySelector("#tip").textContent)'
 step do 'document.querySelector(".context").focus({ focusVisible: true })' key ArrowRight
 is "so does the keyboard" "true #f=0" '[!$("tip").hidden && document.querySelector(".context .centre + .tok").classList.contains("at"), location.hash].join(" ")'
 step do 'document.activeElement.blur()'

@@ -17,7 +17,7 @@ recomputed() { # name, options of topk…: of all tokens, whole contexts shown
 }
 recomputed "every window" --gpt gpt.safetensors --sae sae.safetensors -j2 --k 5
 ok "index and a shard a field" test "$(ls all | tr '\n' ' ')" = "active.u32.zst acts.f32.zst centre.u32.zst \
-effects.f32.zst hist.u32.zst index.json interval.u32.zst logit_hist.u32.zst logit_ids.u16.zst logit_range.f32.zst \
+effects.f32.zst hist.u32.zst index.json interval.u32.zst logit_effect.f32.zst logit_effects.f32.zst logit_hist.u32.zst logit_ids.u16.zst logit_range.f32.zst \
 logits.f32.zst max.f32.zst mean.f32.zst tokens.u16.zst "
 model gpt2.safetensors sae2.safetensors layers=2 bias=0 width=12 heads=3 features=37 shift=2.0 seed=2
 recomputed "two layers without biases" --gpt gpt2.safetensors --sae sae2.safetensors -j2 -k 3 --intervals 7 --samples 2 \
@@ -30,6 +30,10 @@ ok "-j 1" $small -q -j1 -o j1 train.zst
 ok "... and -j 2: the same bytes" diff -r top j1
 ok "-j 3" $small -q -j3 -o j3 train.zst
 ok "... the same bytes" diff -r top j3
+ok "-m 0" $small -q -j2 -m 0 -o m0 train.zst
+ok "... nothing is kept between passes: the same bytes" diff -r top m0
+ok "-m 20k" $small -q -j2 -m 20k -o m20 train.zst
+ok "... some of it: the same bytes" diff -r top m20
 ok "another seed" $small -q -s 8 -o other train.zst
 ok "... reads other contexts" eval '! cmp -s top/max.f32.zst other/max.f32.zst'
 ok "thirty contexts" $top -q --contexts 30 --radius 4 -o a train.zst

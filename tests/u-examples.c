@@ -29,6 +29,26 @@ static float *activations(void)
 	return f;
 }
 
+static struct active *sparse(const float *f, size_t rows)
+{
+	uint32_t *row = xcalloc(rows * F, sizeof(*row)), *feat = xcalloc(rows * F, sizeof(*feat));
+	float *v = xcalloc(rows * F, sizeof(*v)), *effect = xcalloc(rows * F, sizeof(*effect));
+	size_t n = 0;
+
+	for (size_t i = 0; i < rows * F; i++)
+		if (!(f[i] <= 0)) {
+			row[n] = (uint32_t)(i / F);
+			feat[n] = (uint32_t)(i % F);
+			v[n] = f[i];
+			effect[n++] = i % 3 ? f[i] : -2 * f[i];
+		}
+	struct active *a = active_new(F, n);
+
+	active_fill(a, row, feat, v, effect, n);
+	free(row), free(feat), free(v), free(effect);
+	return a;
+}
+
 static struct examples *run(const float *f, size_t block, size_t save_at)
 {
 	struct examples *x = examples_new(&shape, SEED);
@@ -38,10 +58,13 @@ static struct examples *run(const float *f, size_t block, size_t save_at)
 		for (size_t c = 0; c < CONTEXTS; c += block) {
 			const size_t n = CONTEXTS - c < block ? CONTEXTS - c : block;
 
+			struct active *a = sparse(f + c * T * F, n * T);
+
 			if (pass == 0)
-				examples_scan(x, f + c * T * F, n * T);
+				examples_scan(x, a);
 			else
-				examples_pick(x, f + c * T * F, n, T, c * T);
+				examples_pick(x, a, T, c * T);
+			active_free(a);
 			if (++steps == save_at) {
 				struct buf st = { 0 };
 
@@ -60,6 +83,7 @@ static bool same(const struct examples *x, const struct examples *y)
 {
 	return !memcmp(x->active, y->active, F * sizeof(*x->active)) &&
 	       !memcmp(x->max, y->max, F * sizeof(*x->max)) && !memcmp(x->sum, y->sum, F * sizeof(*x->sum)) &&
+	       !memcmp(x->effect, y->effect, 2 * F * sizeof(*x->effect)) &&
 	       !memcmp(x->hist, y->hist, F * shape.H * sizeof(*x->hist)) &&
 	       !memcmp(x->interval, y->interval, F * shape.I * sizeof(*x->interval)) &&
 	       !memcmp(x->centre, y->centre, F * E * sizeof(*x->centre)) &&
@@ -87,7 +111,7 @@ static bool statistics_right(const struct examples *x, const float *f, size_t k)
 {
 	uint32_t active = 0, hist[9] = { 0 }, interval[4] = { 0 };
 	float max = 0;
-	double sum = 0;
+	double sum = 0, effect = 0, size = 0;
 
 	for (size_t n = 0; n < N; n++)
 		max = fmaxf(max, f[n * F + k]);
@@ -96,12 +120,15 @@ static bool statistics_right(const struct examples *x, const float *f, size_t k)
 
 		active += v > 0;
 		sum += v;
+		effect += (n * F + k) % 3 ? v : -2 * v;
+		size += (n * F + k) % 3 ? v : 2 * v;
 		for (size_t j = 0; j < 9; j++)
 			hist[j] += v > (double)max * (double)j / 9 && v <= (double)max * (double)(j + 1) / 9;
 		for (size_t i = 0; i < 4; i++)
 			interval[i] += v > (double)max * (double)(3 - i) / 4 && v <= (double)max * (double)(4 - i) / 4;
 	}
 	return active == x->active[k] && max == x->max[k] && fabs(sum - x->sum[k]) < 1e-9 &&
+	       fabs(effect - x->effect[2 * k]) < 1e-9 && fabs(size - x->effect[2 * k + 1]) < 1e-9 &&
 	       !memcmp(hist, x->hist + k * 9, sizeof(hist)) &&
 	       !memcmp(interval, x->interval + k * 4, sizeof(interval));
 }
@@ -192,7 +219,7 @@ static void scan_with(void *value)
 	float *f = activations();
 
 	f[7 * F + 3] = *(float *)value;
-	examples_scan(examples_new(&shape, SEED), f, N);
+	examples_scan(examples_new(&shape, SEED), sparse(f, N));
 }
 
 int main(void)

@@ -31,6 +31,8 @@ int main(void)
 	check_field(&s, TOP_TOKENS, "d/top/tokens.u16.zst", E, 11);
 	check_field(&s, TOP_ACTS, "d/top/acts.f32.zst", E, 11);
 	check_field(&s, TOP_EFFECTS, "d/top/effects.f32.zst", E, 11);
+	check_field(&s, TOP_LOGIT_EFFECTS, "d/top/logit_effects.f32.zst", E, 11);
+	check_field(&s, TOP_LOGIT_EFFECT, "d/top/logit_effect.f32.zst", 7, 2);
 	check_field(&s, TOP_LOGIT_IDS, "d/top/logit_ids.u16.zst", 7, 12);
 	check_field(&s, TOP_LOGITS, "d/top/logits.f32.zst", 7, 12);
 	check_field(&s, TOP_LOGIT_RANGE, "d/top/logit_range.f32.zst", 7, 2);

@@ -3,16 +3,17 @@
 /* An example as arrays over its window. */
 function unpack(example) {
 	const [centre, tokens, sparse] = example, ids = Array.from(arrayOf(Uint16Array, tokens));
-	const x = { centre, tokens: ids, acts: ids.map(() => 0), effects: ids.map(() => 0) };
-	for (let i = 0; i < sparse.length; i += 3) {
+	const x = { centre, tokens: ids, acts: ids.map(() => 0), effects: ids.map(() => 0), logits: ids.map(() => 0) };
+	for (let i = 0; i < sparse.length; i += 4) {
 		x.acts[sparse[i]] = sparse[i + 1];
 		x.effects[sparse[i]] = sparse[i + 2];
+		x.logits[sparse[i]] = sparse[i + 3];
 	}
 	return x;
 }
 
 /* The effect on token w as the next one: that of the feature at the token before. */
-const effectOn = (x, w) => w ? x.effects[w - 1] : 0;
+const effectOn = (x, w, of = x.effects) => w ? of[w - 1] : 0;
 
 /* ---- what is said of the token under the pointer or in focus ---- */
 function hideTip() {
@@ -27,8 +28,9 @@ function tipText(x, w, names, max) {
 	return [
 		el("p", {}, tokenNode(x.tokens[w], names), el("span", {}, ` token ${x.tokens[w]}`)),
 		el("dl", {}, row("activation", short(x.acts[w], 5), x.acts[w] ? ` (${percent(x.acts[w] / max, 2)} of the maximum)` : ""),
-			w && x.tokens[w - 1] != NO_TOKEN ? row("effect on it as the next token", effect(effectOn(x, w))) : null,
-			row("effect on the one after it", effect(x.effects[w]))),
+			w && x.tokens[w - 1] != NO_TOKEN ? [row("effect on it as the next token", effect(effectOn(x, w))),
+				row("… on its logit", signed(effectOn(x, w, x.logits), 4))] : null,
+			row("effect on the one after it", effect(x.effects[w])), row("… on its logit", signed(x.logits[w], 4))),
 	];
 }
 
@@ -150,7 +152,7 @@ function logitSection(feature, names) {
 }
 
 /* ---- the view ---- */
-function featureHead(f, c) {
+function featureHead(f, c, [logit, size]) {
 	const F = site.index.features, kind = kindOf(c.density[f]);
 	const step = (g, sign, rel) => el("a", { class: "step", href: "#f=" + g, "aria-label": `Feature ${g}`, title: `Feature ${g}`, rel }, sign);
 	const fact = (name, value, note) => el("div", {}, el("dt", {}, name),
@@ -160,7 +162,8 @@ function featureHead(f, c) {
 			el("a", { class: "badge " + kind, href: "#features?list=" + kind }, kindName[kind])),
 		el("dl", { class: "facts" },
 			fact("density", percent(c.density[f]), `${plural(c.active[f], "token")} of ${whole(site.index.tokens)}`),
-			c.active[f] ? [fact("rank by density", whole(c.rank[f]), `of ${whole(F)}`), fact("maximum", short(c.max[f], 4)), fact("mean where active", short(c.mean[f], 4))] : null));
+			c.active[f] ? [fact("rank by density", whole(c.rank[f]), `of ${whole(F)}`), fact("maximum", short(c.max[f], 4)), fact("mean where active", short(c.mean[f], 4)),
+				fact("effect on the next logit", signed(logit, 3), `mean where active; size ${short(size)}`)] : null));
 }
 
 function legend() {
@@ -193,7 +196,7 @@ async function showFeature(f) {
 	const scale = { max: c.max[f] || 1, effect };
 	parts.feature = f;
 	document.title = `Feature ${f} – featuremill`;
-	show("feature", el("article", { class: "feature" }, featureHead(f, c), el("div", { class: "columns" },
+	show("feature", el("article", { class: "feature" }, featureHead(f, c, feature.logitEffect), el("div", { class: "columns" },
 		el("div", { class: "aside" }, active ? activationSection(feature, scale.max, active) : null, logitSection(feature, names)),
 		el("div", { class: "texts" }, featureTexts(feature, examples, names, scale, active)))));
 	window.scrollTo(0, 0);

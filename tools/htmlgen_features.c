@@ -49,11 +49,12 @@ static void numbers_f32(struct buf *b, const float *v, size_t n)
 	buf_add(b, "]", 1);
 }
 
-/* [centre, "tokens", [place, activation, effect, …]]: most places are 0 and left out; 0: no example. */
+/* [centre, "tokens", [place, activation, effect, effect on the logit, …]]: most places are 0 and left out; 0: no example. */
 static void example(struct buf *b, const struct batch *a, size_t e)
 {
 	const size_t W = 2 * a->t->s.R + 1;
 	const float *acts = F32(a, ACTS) + e * W, *effects = F32(a, EFFECTS) + e * W;
+	const float *logits = F32(a, LOGIT_EFFECTS) + e * W;
 	bool first = true;
 
 	if (U32(a, CENTRE)[e] == TOP_NO_EXAMPLE) {
@@ -64,11 +65,13 @@ static void example(struct buf *b, const struct batch *a, size_t e)
 	js_base64(b, U16(a, TOKENS) + e * W, W * sizeof(uint16_t));
 	buf_add(b, ",[", 2);
 	for (size_t w = 0; w < W; w++)
-		if (acts[w] != 0 || effects[w] != 0) {
+		if (acts[w] != 0 || effects[w] != 0 || logits[w] != 0) {
 			buf_printf(b, first ? "%zu," : ",%zu,", w);
 			js_number(b, (double)acts[w]);
 			buf_add(b, ",", 1);
 			js_number(b, (double)effects[w]);
+			buf_add(b, ",", 1);
+			js_number(b, (double)logits[w]);
 			first = false;
 		}
 	buf_add(b, "]]", 2);
@@ -83,6 +86,8 @@ static void feature(struct buf *b, const struct batch *a, size_t i)
 	numbers_u32(b, U32(a, HIST) + i * s->H, s->H);
 	buf_printf(b, ",\"interval\":");
 	numbers_u32(b, U32(a, INTERVAL) + i * s->I, s->I);
+	buf_printf(b, ",\"logitEffect\":");
+	numbers_f32(b, F32(a, LOGIT_EFFECT) + i * 2, 2);
 	buf_printf(b, ",\"logitHist\":");
 	numbers_u32(b, U32(a, LOGIT_HIST) + i * s->H, s->H);
 	buf_printf(b, ",\"logitRange\":");

@@ -9,6 +9,8 @@ const words = [
 		"the next one, above that of the median token."],
 	["ablation effect", "By how much the log-probability of the next token is higher with the feature than with the feature " +
 		"taken out at that place: in blue where taking it out hurts, in red where it helps."],
+	["effect on the logit", "The same of the next token's logit, its score before those of all tokens are weighed against each " +
+		"other: known of every token that was read; a feature's mean and mean size are over those on which it is active."],
 	["ultra-low density", () => `A feature that is active, but on less than ${percent(site.density.cut)} of tokens; ` +
 		"most of these say little."],
 	["high density", () => `A feature that is active on at least ${percent(site.density.cut)} of tokens.`],

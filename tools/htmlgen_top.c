@@ -73,7 +73,7 @@ struct top top_read(const char *dir)
 	char *path = xformat("%s/index.json", dir);
 
 	t.index = load(path);
-	if (number(t.index, "format", 0, 1e9, path) != 1)
+	if (number(t.index, "format", 0, 1e9, path) != TOP_FORMAT)
 		die("'%s' is of a format that this program does not know", path);
 	t.s = (struct top_shape){
 		.F = number(t.index, "features", 1, 1 << 28, path),

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "active.h"
 #include "attrib.h"
 #include "bpe.h"
 #include "examples.h"
@@ -16,14 +17,14 @@
 #include "show.h"
 #include "windows.h"
 
-enum { OUTPUT_VERSION = 1 };
+enum { OUTPUT_VERSION = 2 };
 
 static const char usage[] =
 	"usage: topk [options] --gpt GPT --sae SAE --contexts C -o DIR TOKENS…\n"
 	"Runs every token of C contexts through the GPT and the autoencoder and keeps, of every\n"
-	"feature, how often and how strongly it is active, the strongest tokens, samples of equal\n"
-	"intervals of activation, the logits it raises and lowers, and what ablating it does to the\n"
-	"prediction at each token shown.  DIR gets a shard a field and index.json.\n"
+	"feature, how often and how strongly it is active, what ablating it does to the logit of the\n"
+	"next token, the strongest tokens, samples of equal intervals of activation, the logits it\n"
+	"raises and lowers, and what ablating it does to the prediction at each token shown.  DIR gets a shard a field and index.json.\n"
 	"e.g.:  topk --gpt gpt.safetensors --sae sae.safetensors --contexts 2000 --skip 16000 -o top train.zst\n";
 
 static struct {
@@ -50,6 +51,7 @@ static const struct opt opts[] = {
 	OPT_U64(0, "logits", &o.logits, 1, 1000, "largest and smallest logit weights kept"),
 	OPT_U64(0, "batch", &o.batch, 1, 1 << 20, "contexts computed at once"),
 	OPT_SIZE(0, "cache", &o.cache, 1 << 16, 1e18, "memory for decoded token frames"),
+	OPT_SIZE('m', "memory", &o.c.memory, 0, 1e18, "memory for activations kept from pass to pass"),
 	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
 	OPT_THREADS(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
 };
@@ -73,7 +75,16 @@ struct run {
 	/* one batch of contexts */
 	size_t n;
 	int32_t *idx, *targets;
-	float *f;               /* (n·T,F) */
+	struct pairs {          /* active (token, feature) of it, host */
+		uint32_t *rows, *feats;
+		float *f, *effect;
+		size_t cap;
+	} p;
+	/* What the first pass found, for the second: batches from context kept_from on, as many as memory holds */
+	struct active **kept;
+	size_t n_kept;
+	uint64_t kept_from, kept_bytes;
+	bool full;
 };
 
 static uint64_t min64(uint64_t a, uint64_t b)
@@ -97,13 +108,72 @@ static struct gpt_hook forward(struct run *r)
 	return gpt_forward_hook(r->g, r->idx, r->n, r->tok.T);
 }
 
-static void encode(struct run *r)
+static void grow(struct pairs *p, size_t n)
 {
+	if (n <= p->cap)
+		return;
+	p->cap = n + n / 4;
+	p->rows = xrealloc(p->rows, p->cap, sizeof(*p->rows));
+	p->feats = xrealloc(p->feats, p->cap, sizeof(*p->feats));
+	p->f = xrealloc(p->f, p->cap, sizeof(*p->f));
+	p->effect = xrealloc(p->effect, p->cap, sizeof(*p->effect));
+}
+
+/* What is active in a batch, and its effects on logits */
+static struct active *encode(struct run *r)
+{
+	const struct backend *be = r->g->be;
 	const struct gpt_hook h = forward(r);
 	const size_t rows = r->n * r->tok.T;
+	const struct sae_active *found = &r->s->active;
+	struct pairs *p = &r->p;
 
-	sae_encode(r->s, h.acts, rows);
-	r->g->be->get(r->f, r->s->f, rows * r->shape.F * sizeof(*r->f));
+	sae_find_active(r->s, h.acts, rows);
+	attrib_residual(r->a, &h, rows);
+	struct active *a = active_new(r->shape.F, found->n);
+
+	grow(p, found->n);
+	be->get(p->rows, found->rows, found->n * sizeof(*p->rows));
+	be->get(p->feats, found->feats, found->n * sizeof(*p->feats));
+	be->get(p->f, found->f, found->n * sizeof(*p->f));
+	attrib_logit_active(r->a, found, r->targets, rows, p->effect);
+	active_fill(a, p->rows, p->feats, p->f, p->effect, found->n);
+	return a;
+}
+
+/* Keeps what the first pass found or, once memory is full, forgets it. */
+static void keep(struct run *r, struct active *a)
+{
+	r->full = r->full || r->kept_bytes + active_bytes(a) > o.c.memory;
+	if (r->full) {
+		active_free(a);
+		return;
+	}
+	if (!r->n_kept)
+		r->kept_from = r->next;
+	r->kept = xrealloc(r->kept, r->n_kept + 1, sizeof(struct active *));
+	r->kept[r->n_kept++] = a;
+	r->kept_bytes += active_bytes(a);
+}
+
+static void scan(struct run *r)
+{
+	struct active *a = encode(r);
+
+	examples_scan(r->x, a);
+	keep(r, a);
+}
+
+static void pick(struct run *r)
+{
+	const size_t i = (r->next - r->kept_from) / o.batch;
+	const bool known = r->next >= r->kept_from && i < r->n_kept;
+	struct active *a = known ? r->kept[i] : encode(r);
+
+	examples_pick(r->x, a, r->tok.T, r->next * r->tok.T);
+	active_free(a);
+	if (known)
+		r->kept[i] = NULL;
 }
 
 static void show(struct run *r)
@@ -121,18 +191,10 @@ static void show(struct run *r)
 
 static void one_batch(struct run *r)
 {
-	const size_t T = r->tok.T;
+	static void (*const of_pass[PASSES])(struct run *r) = { scan, pick, show };
 
 	r->n = min64(o.batch, o.contexts - r->next);
-	if (r->pass == SHOW) {
-		show(r);
-	} else {
-		encode(r);
-		if (r->pass == SCAN)
-			examples_scan(r->x, r->f, r->n * T);
-		else
-			examples_pick(r->x, r->f, r->n, T, r->next * T);
-	}
+	of_pass[r->pass](r);
 	r->next += r->n;
 	prog_step(r->n);
 }
@@ -299,14 +361,24 @@ static float *means(const struct examples *x)
 	return mean;
 }
 
+static float *mean_effects(const struct examples *x)
+{
+	float *mean = xcalloc(x->s.F, 2 * sizeof(*mean));
+
+	for (size_t i = 0; i < 2 * x->s.F; i++)
+		mean[i] = x->active[i / 2] ? (float)(x->effect[i] / x->active[i / 2]) : 0;
+	return mean;
+}
+
 static uint64_t write_fields(struct run *r, const char *dir, json_t *fields)
 {
 	struct logits l = logits_all(r);
-	float *mean = means(r->x);
+	float *mean = means(r->x), *effect = mean_effects(r->x);
 	const void *const data[TOP_N_FIELDS] = {
 		[TOP_ACTIVE] = r->x->active, [TOP_MAX] = r->x->max, [TOP_MEAN] = mean,
 		[TOP_HIST] = r->x->hist, [TOP_INTERVAL] = r->x->interval, [TOP_CENTRE] = r->x->centre,
 		[TOP_TOKENS] = r->w->tokens, [TOP_ACTS] = r->x->acts, [TOP_EFFECTS] = r->w->effects,
+		[TOP_LOGIT_EFFECTS] = r->w->logit_effects, [TOP_LOGIT_EFFECT] = effect,
 		[TOP_LOGIT_IDS] = l.ids, [TOP_LOGITS] = l.values, [TOP_LOGIT_RANGE] = l.range,
 		[TOP_LOGIT_HIST] = l.hist,
 	};
@@ -315,6 +387,7 @@ static uint64_t write_fields(struct run *r, const char *dir, json_t *fields)
 	for (size_t i = 0; i < TOP_N_FIELDS; i++)
 		bytes += write_field(r, dir, (enum top_name)i, data[i], fields);
 	free(mean);
+	free(effect);
 	logits_free(&l);
 	return bytes;
 }
@@ -323,7 +396,7 @@ static void write_index(struct run *r, const char *dir, json_t *fields)
 {
 	const struct top_shape *s = &r->shape;
 	const struct { const char *key; uint64_t v; } numbers[] = {
-		{ "format", 1 }, { "features", s->F }, { "inputs", r->s->D }, { "top_k", s->K },
+		{ "format", TOP_FORMAT }, { "features", s->F }, { "inputs", r->s->D }, { "top_k", s->K },
 		{ "intervals", s->I }, { "samples", s->M }, { "radius", s->R }, { "bins", s->H },
 		{ "logits", s->L }, { "tokens", o.contexts * r->tok.T }, { "contexts", o.contexts },
 		{ "skip", o.skip }, { "block", r->tok.T }, { "vocab", r->g->c.vocab_size }, { "seed", o.c.seed },
@@ -461,14 +534,19 @@ static void allocate(struct run *r, const struct gpt_config *c, const struct ten
 	r->a = attrib_new(r->g, r->s, rows);
 	r->idx = xcalloc(rows, sizeof(*r->idx));
 	r->targets = xcalloc(rows, sizeof(*r->targets));
-	r->f = xcalloc(xmul(rows, r->shape.F), sizeof(*r->f));
 }
 
 static void release(struct run *r)
 {
 	free(r->idx);
 	free(r->targets);
-	free(r->f);
+	free(r->p.rows);
+	free(r->p.feats);
+	free(r->p.f);
+	free(r->p.effect);
+	for (size_t i = 0; i < r->n_kept; i++)
+		active_free(r->kept[i]);
+	free(r->kept);
 	show_free(r->w);
 	attrib_free(r->a);
 	examples_free(r->x);
