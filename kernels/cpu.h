@@ -128,7 +128,7 @@ bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s);
 /* A block of n <= 128 rows from `from`: adds to sums and sets what is wanted; false as above. */
 bool cpu_sae_forward_sparse(struct sae_sums *sums, const struct sae_pass *s, size_t from, size_t n);
 /* The active latents of all rows, as the op of that name */
-size_t cpu_sae_active(const struct sae_pass *s, uint32_t *rows, uint32_t *feats, float *f, size_t cap);
+size_t cpu_sae_active(struct sae_pass *s, uint32_t *rows, uint32_t *feats, float *f, size_t cap);
 /* xhat (n,D) of f (n,F); false as above */
 bool cpu_sae_decode_sparse(float *xhat, const struct sae_pass *s, const float *f, size_t n);
 /* g.b_dec = Σ dxhat - encᵀ Σ df: through the decoder's bias and through x - b_dec.  dxhat_sum (blocks,D);

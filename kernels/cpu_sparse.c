@@ -467,10 +467,10 @@ static void search_block(void *arg, size_t i)
 	const struct sae_pass *s = &p->s;
 	const size_t from = i * ROWS, n = cpu_min(ROWS, s->N - from), D = s->D, chunks = cpu_blocks(s->F, CHUNK);
 	const size_t cap = cpu_min(p->share, n * s->F);
-	float *at = cpu_block_scratch(found_size(chunks, cap) + cpu_pad(ROWS + 1) + ROWS * D);
-	struct found w = found_at(at, cap);
+	float *at = cpu_block_scratch(found_size(s, chunks, cap) + cpu_pad(ROWS + 1) + ROWS * D);
+	struct found w = found_at(at, chunks, cap);
 
-	at += found_size(chunks, cap);
+	at += found_size(s, chunks, cap);
 	const struct entries e = { p->feats + i * p->share, p->f + i * p->share, NULL, take_ints(&at, ROWS + 1) };
 
 	for (size_t r = 0; r < n; r++)
@@ -485,9 +485,11 @@ static void search_block(void *arg, size_t i)
 	p->count[i] = e.row_start[n];
 }
 
-size_t cpu_sae_active(const struct sae_pass *s, uint32_t *rows, uint32_t *feats, float *f, size_t cap)
+size_t cpu_sae_active(struct sae_pass *s, uint32_t *rows, uint32_t *feats, float *f, size_t cap)
 {
 	const size_t blocks = cpu_blocks(s->N, ROWS);
+	if (s->bf16)
+		cpu_sae_pack(s);
 	struct search p = { *s, rows, feats, f, cap / blocks, NULL };
 	size_t total = 0;
 

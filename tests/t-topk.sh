@@ -32,7 +32,7 @@ ok "-j 3" $small -q -j3 -o j3 train.zst
 ok "... the same bytes" diff -r top j3
 ok "-m 0" $small -q -j2 -m 0 -o m0 train.zst
 ok "... nothing is kept between passes: the same bytes" diff -r top m0
-ok "-m 20k" $small -q -j2 -m 20k -o m20 train.zst
+ok "-m 20K" $small -q -j2 -m 20K -o m20 train.zst
 ok "... some of it: the same bytes" diff -r top m20
 ok "another seed" $small -q -s 8 -o other train.zst
 ok "... reads other contexts" eval '! cmp -s top/max.f32.zst other/max.f32.zst'
