@@ -76,15 +76,15 @@ BIN := out/bin$(if $(SAN),-$(firstword $(subst $(comma), ,$(SAN))))
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
 WERROR ?=
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CPPFLAGS := -D_GNU_SOURCE -DXXH_INLINE_ALL -DDATADIR='"data"' -Icommon -Ikernels -I. -MMD -MP
+CPPFLAGS := -D_GNU_SOURCE -DXXH_INLINE_ALL -Icommon -Ikernels -I. -MMD -MP
 CFLAGS := -std=c11 -g -O2 $(WARN) $(WERROR) $(SANFLAGS)
 LDLIBS := -lzstd -lxxhash -larchive -ljansson -ldnnl -lgomp -lm -lpthread
-OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS)) $(CPPFLAGS)' | md5sum | cut -c1-10))
 MACHINE := $(shell uname -m)
 AVX512 := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2 -mfma -mf16c)$(if \
 	$(filter %_avx512,$1),$(AVX512))$(if $(filter %_avx512bf16,$1),$(AVX512) -mavx512bf16)$(if \
 	$(filter %_amx,$1),$(AVX512) -mamx-tile -mamx-bf16)) $(if $(filter common/%,$1),-Wconversion)
+OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS)) $(CPPFLAGS) $(AVX512) $(value flags_for)' | md5sum | cut -c1-10))
 
 TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen shardls
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
@@ -102,8 +102,11 @@ $(OBJ)/%.o: %.S | $(filter deps,$(MAKECMDGOALS))
 	$(call run,AS,$@,$(CC) $(CPPFLAGS) -c -o $@ $<)
 $(OBJ)/common/vocab_data.o: data/gpt2.tiktoken data/unicode_classes.tsv
 $(OBJ)/tools/htmlgen_assets.o: $(wildcard tools/htmlgen*.js tools/htmlgen*.css tools/htmlgen*.html)
+# The programs are of these objects, not of another compiler's or other flags'.
+$(BIN)/objects: $(if $(filter $(OBJ),$(file <$(BIN)/objects)),,FORCE)
+	@mkdir -p $(@D); echo $(OBJ) >$@
 .SECONDEXPANSION:
-$(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB)
+$(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB) $(BIN)/objects
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS))
 $(BIN)/parquet-text: tools/parquet-text
 	$(call run,CP,$@,cp $< $@)
@@ -271,12 +274,12 @@ TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests
 UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
 .PHONY: check check-plain check-address check-thread tests lint
 tests: tools $(TESTS)
-$(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB)
-	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
-$(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(filter-out tests/golden-tokens.c,$(wildcard tests/golden-*.c))) $(LIB)
-	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS))
+$(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB) $(BIN)/objects
+	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS))
+$(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(filter-out tests/golden-tokens.c,$(wildcard tests/golden-*.c))) $(LIB) $(BIN)/objects
+	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS))
 # The nets and ref once more in double, for central differences.
-$(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.c kernels/sae.c kernels/backend.h $(LIB)
+$(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.c kernels/sae.c $(wildcard kernels/*.h common/*.h) tests/check.h $(LIB) $(BIN)/objects
 	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
 
 # of the build and of make itself: once is enough

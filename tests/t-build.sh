@@ -30,6 +30,7 @@ alone() {
 }
 ok "each header compiles alone" alone
 ok "clang builds everything without a warning" make -s --no-print-directory -j2 tools CC=clang BIN="$TMP/clang" OBJ="$TMP/obj" WERROR=-Werror
+ok "... and its programs do not pass for gcc's" eval '! make -q --no-print-directory tools BIN="$TMP/clang"'
 mkdir "$TMP/path" # a machine without dpkg and apt
 for c in bash env grep expr gcc python3; do ln -s "$(type -P $c)" "$TMP/path/$c"; done
 ok "make deps elsewhere: nothing when all is there" env PATH="$TMP/path" bash tests/deps gcc libc6-dev libzstd-dev libdnnl-dev python3
