@@ -131,6 +131,9 @@ struct backend {
  * matrix units for it, else f32.  Dies when it cannot be had or an op is missing; says which it took.
  * The table is static. */
 const struct backend *backend_open(const char *device, const char *precision);
+/* The word for recipes: "bf16" where that is what will be computed in, else `precision` as it was given;
+ * so that what auto made on one processor is not taken for what it would make on another. */
+const char *backend_precision(const char *device, const char *precision);
 void backend_ref(struct backend *b);    /* fills every member */
 void backend_cpu(struct backend *b);    /* ref, then what cpu.c does better */
 void backend_cpu_bf16(struct backend *b, const struct backend *exact);

@@ -231,7 +231,7 @@ static struct recipe *recipe(const struct run *r, const char *init_id)
 		recipe_add(p, whole[i].key, "%llu", (unsigned long long)whole[i].v);
 	for (size_t i = 0; i < ARRAY_LEN(reals); i++)
 		recipe_add(p, reals[i].key, "%.17g", reals[i].v);
-	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
+	recipe_add(p, "device", "%s %s", o.c.device, backend_precision(o.c.device, o.c.precision));
 	recipe_add(p, "train", "%s", r->train.id);
 	recipe_add(p, "val", "%s", r->val.id);
 	recipe_add(p, "init", "%s", init_id);

@@ -284,7 +284,7 @@ static struct recipe *recipe(const struct dump *d, const char *gpt_id)
 	recipe_add(p, "level", "%llu", (unsigned long long)o.level);
 	recipe_add(p, "batch", "%llu", (unsigned long long)o.batch);
 	recipe_add(p, "seed", "%llu", (unsigned long long)o.c.seed);
-	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
+	recipe_add(p, "device", "%s %s", o.c.device, backend_precision(o.c.device, o.c.precision));
 	recipe_add(p, "gpt", "%s", gpt_id);
 	recipe_add(p, "tokens", "%s", d->tok.id);
 	return p;

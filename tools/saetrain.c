@@ -182,7 +182,7 @@ static struct recipe *recipe(const struct run *r)
 	recipe_add(p, "lambda", "%.17g", r->lambda);
 	recipe_add(p, "lr", "%.17g", o.lr);
 	recipe_add(p, "ultra_low", "%.17g", o.ultra_low);
-	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
+	recipe_add(p, "device", "%s %s", o.c.device, backend_precision(o.c.device, o.c.precision));
 	recipe_add(p, "gpt", "%s", r->judge.id);
 	recipe_add(p, "val", "%s", r->judge.val.id);
 	recipe_add(p, "pick", "%s", r->pick_id);

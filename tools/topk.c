@@ -434,7 +434,7 @@ static struct recipe *recipe(const struct run *r)
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		recipe_add(p, numbers[i].key, "%llu", (unsigned long long)numbers[i].v);
-	recipe_add(p, "device", "%s %s", o.c.device, o.c.precision);
+	recipe_add(p, "device", "%s %s", o.c.device, backend_precision(o.c.device, o.c.precision));
 	recipe_add(p, "gpt", "%s", r->gpt_id);
 	recipe_add(p, "sae", "%s", r->sae_id);
 	recipe_add(p, "tokens", "%s", r->tok.id);
