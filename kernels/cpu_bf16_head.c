@@ -63,16 +63,18 @@ static void rounded(float *y, const float *x, float a, size_t n)
 
 struct chunk {
 	size_t first, n, units;         /* tokens */
-	float *sum, *own, *x, *out;     /* (units·32) twice, (32,C), (units,steps,32,32) */
+	float *sum, *own;               /* (units·32) */
+	float *target, *x, *out;        /* (C), (32,C), (units,steps,32,32) */
 };
 
 static struct chunk chunk_at(const struct head *h, size_t i)
 {
 	const size_t first = i * h->chunk * BF16_UNIT, n = cpu_min(h->chunk * BF16_UNIT, h->n - first);
-	const size_t units = bf16_units(n), sums = units * BF16_UNIT, x = BF16_UNIT * cpu_pad(h->C);
-	float *p = cpu_block_scratch(2 * sums + x + (h->dx ? units * unit_size(h) : 0));
+	const size_t units = bf16_units(n), sums = units * BF16_UNIT, row = cpu_pad(h->C);
+	float *p = cpu_block_scratch(2 * sums + (1 + BF16_UNIT) * row + (h->dx ? units * unit_size(h) : 0));
+	float *target = p + 2 * sums;
 
-	return (struct chunk){ first, n, units, p, p + sums, p + 2 * sums, p + 2 * sums + x };
+	return (struct chunk){ first, n, units, p, p + sums, target, target + row, target + (1 + BF16_UNIT) * row };
 }
 
 /* Packs x and sets own logits and references, which are the same for now: both of rounded values. */
@@ -87,9 +89,9 @@ static void prepare(const struct head *h, const struct chunk *c)
 			const size_t row = h->row[c->first + at + r];
 			float *x = c->x + r * h->C;
 
-			rounded(c->out, h->w + (size_t)h->targets[row] * h->C, 1, h->C);
+			rounded(c->target, h->w + (size_t)h->targets[row] * h->C, 1, h->C);
 			rounded(x, h->x + row * h->C, (float)log2e, h->C);
-			c->own[at + r] = cpu_k->dot(x, c->out, h->C);
+			c->own[at + r] = cpu_k->dot(x, c->target, h->C);
 			negative[r] = -c->own[at + r];
 		}
 		cpu_16->pack_columns(h->xb + (c->first / BF16_UNIT + u) * unit_size(h), c->x, h->C, n, h->C);

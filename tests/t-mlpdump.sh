@@ -30,7 +30,7 @@ ok "--samples of the whole context" "$BIN/mlpdump" -q --gpt gpt.safetensors --co
 rows all.zst >all
 rows one.zst >some
 ok "... contains the sampled rows" eval '[ "$(grep -cxFf all some)" = 720 ]'
-ok "--samples of the whole context, f32" "$BIN/mlpdump" -q --gpt gpt.safetensors --contexts 60 --samples 32 --dtype f32 -o all32.zst train.zst
+ok "--samples of the whole context, f32" "$BIN/mlpdump" -q --gpt gpt.safetensors --precision f32 --contexts 60 --samples 32 --dtype f32 -o all32.zst train.zst
 cat >check.py <<'P'
 # Every dumped context is a window of the tokens, no two the same one, its rows are that window's
 # activations; sampled rows are some of them, in order.

@@ -12,7 +12,7 @@ field() { zstd -qdc "$1" | od -An -v -w4 -tu4; } # u32, one a line
 recomputed() { # name, options of topk…: of all tokens, whole contexts shown
 	local name=$1
 	shift
-	ok "$name" "$BIN/topk" -q --contexts "$windows" --radius 31 "$@" -o all train.zst
+	ok "$name" "$BIN/topk" -q --precision f32 --contexts "$windows" --radius 31 "$@" -o all train.zst
 	ok "... recomputed in double precision" python3 "$TOP/tests/check-top.py" "$2" "$4" train.raw all
 }
 recomputed "every window" --gpt gpt.safetensors --sae sae.safetensors -j2 --k 5
@@ -42,8 +42,11 @@ paste <(field a/active.u32.zst) <(field b/active.u32.zst) | awk '{ print $1 + $2
 field top/active.u32.zst | awk '{ print $1 + 0 }' >whole
 same "... together are the fifty" sum whole
 ok "on ref" $top -q -j2 --device ref --contexts 3 --radius 2 --samples 1 -k 2 -o ref train.zst
-ok "on cpu" $top -q -j2 --device cpu --contexts 3 --radius 2 --samples 1 -k 2 -o cpu train.zst
+ok "on cpu" $top -q -j2 --device cpu --precision f32 --contexts 3 --radius 2 --samples 1 -k 2 -o cpu train.zst
 same "... the same tokens" ref/tokens.u16.zst cpu/tokens.u16.zst
+ok "in bf16" $top -q -j2 --precision bf16 --contexts 5 --radius 2 --samples 1 -o half train.zst
+ok "... and -j1" $top -q -j1 --precision bf16 --contexts 5 --radius 2 --samples 1 -o half1 train.zst
+ok "... the same bytes" diff -r half half1
 
 inode=$(stat -c %i top/max.f32.zst)
 touch -d '2001-01-01' top/index.json
