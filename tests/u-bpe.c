@@ -1,6 +1,7 @@
 /* bpe: against hand-computed tokens and a plain quadratic twin. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bpe.h"
 #include "check.h"
@@ -262,6 +263,31 @@ static void test_texts(void)
 	free(ids.v);
 }
 
+/* CPU seconds for one word of n letters. */
+static double word_secs(const char *letters, size_t n)
+{
+	struct ids ids = { 0 };
+	const clock_t began = clock();
+
+	bpe_encode(s, letters, n, &ids);
+	free(ids.v);
+	return (double)(clock() - began) / CLOCKS_PER_SEC;
+}
+
+static void test_long_word(void)
+{
+	const size_t n = 1 << 19;
+	char *letters = xmalloc(4 * n);
+
+	for (size_t i = 0; i < 4 * n; i++)
+		letters[i] = (char)('a' + rng_below(rng_hash(3, RNG_TEST, 0, i), 26));
+	word_secs(letters, 4 * n);      /* the memory is there */
+	const double one = word_secs(letters, n), four = word_secs(letters, 4 * n);
+
+	check(four < 10 * one, "four times the letters take %.1f times as long (their square: 16)", four / one);
+	free(letters);
+}
+
 int main(void)
 {
 	v = bpe_gpt2();
@@ -271,6 +297,7 @@ int main(void)
 	test_invalid();
 	test_merging();
 	test_texts();
+	test_long_word();
 	bpe_scratch_free(s);
 	return check_done();
 }
