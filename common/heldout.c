@@ -1,9 +1,7 @@
 #include "heldout.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct entry {
 	uint64_t key, number, at, n;    /* arrival; offset in the file, tokens */
@@ -77,13 +75,9 @@ static int by_key(const void *a, const void *b)
 
 void heldout_drain(struct heldout *h, struct sink *to)
 {
-	char *part = xformat("%s.part", h->path);
+	const int fd = out_fd(h->f);
 	struct buf b = { 0 };
-	int fd;
 
-	out_sync(h->f);
-	if ((fd = open(part, O_RDONLY | O_CLOEXEC)) < 0)
-		die_errno("cannot open '%s'", part);
 	if (h->n > 0)
 		qsort(h->e, h->n, sizeof(*h->e), by_key);
 	for (size_t i = 0; i < h->n; i++) {
@@ -94,13 +88,11 @@ void heldout_drain(struct heldout *h, struct sink *to)
 			b.cap = 2 * bytes + 1;
 			b.p = xrealloc(b.p, b.cap, 1);
 		}
-		if (pread_full(fd, b.p, bytes, h->e[i].at, part) != bytes)
-			die("cannot read '%s': truncated", part);
+		if (pread_full(fd, b.p, bytes, h->e[i].at, h->path) != bytes)
+			die("'%s.part' was cut short by someone", h->path);
 		sink_write(to, (const uint16_t *)(const void *)b.p, h->e[i].n);
 	}
-	close(fd);
 	buf_free(&b);
-	free(part);
 }
 
 void heldout_save(struct heldout *h, struct buf *state)

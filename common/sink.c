@@ -1,6 +1,5 @@
 #include "sink.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -73,16 +72,12 @@ void sink_stat(struct sink *s, const char *key, uint64_t value)
 /* The header says how many tokens there are, which only the end knows. */
 static void fill_header(struct sink *s)
 {
-	char *part = xformat("%s.part", s->path);
-	int32_t h[3] = { LLMC_MAGIC, 1, (int32_t)s->tokens };
-	const int fd = open(part, O_WRONLY | O_CLOEXEC);
+	const int32_t h[3] = { LLMC_MAGIC, 1, (int32_t)s->tokens };
 
 	if (s->tokens > INT32_MAX)
 		die("cannot write '%s': llm.c's files hold at most %d tokens", s->path, INT32_MAX);
-	out_sync(s->f);
-	if (fd < 0 || pwrite(fd, h, sizeof(h), 0) != sizeof(h) || close(fd) != 0)
-		die_errno("cannot write '%s'", part);
-	free(part);
+	if (pwrite(out_fd(s->f), h, sizeof(h), 0) != sizeof(h))
+		die_errno("cannot write '%s'", s->path);
 }
 
 void sink_finish(struct sink *s)
