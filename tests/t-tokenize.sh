@@ -252,6 +252,8 @@ fails 1 "a field that is not there" "('body' is wanted)" $tok --field body -o x 
 fails 1 "no such file" "none.jsonl" $tok -o x none.jsonl
 fails 1 "a damaged member" "'bad.deb' member 'data.tar.xz" $tok -o x bad.deb
 fails 1 "archives without a bottom" "nested" $tok -o x deep
+echo "one document" >one.txt
+ok "one document and --val: said" eval '$tok --val 0.1 --val-out one-val.zst -o one.zst one.txt 2>&1 | grep -q "no document went to .one-val.zst.: cut the text"'
 fails 1 "llm.c's file of another version" "version 7" $tok -o x v7.bin
 fails 1 "a token beyond the vocabulary" "65535" $tok -o x beyond.bin
 head -c -2 l.bin >cut.bin

@@ -258,6 +258,8 @@ static void finish(const struct recipe *r)
 	prog_line("%llu documents, %llu tokens; for validation %llu documents, %llu tokens",
 		  (unsigned long long)(run.t.docs - val_docs), (unsigned long long)train_tokens,
 		  (unsigned long long)val_docs, (unsigned long long)val_tokens);
+	if (o.val > 0 && val_docs == 0)
+		warn("no document went to '%s': cut the text into more documents or take more for --val", o.val_out);
 	prog_finish(run.t.text_bytes, (train_tokens + val_tokens) * sizeof(uint16_t));
 }
 
