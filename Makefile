@@ -252,18 +252,23 @@ deps:
 	@$(if $(filter bench,$(MAKECMDGOALS)),tests/peers/venv out/venv-bench)
 	@$(if $(PARQUET_DEPS),out/venv/bin/python3 -c 'import pyarrow' 2>&- || { python3 -m venv out/venv && out/venv/bin/pip install -q pyarrow; })
 
+define HELP
+make deps demo           text to feature pages on this machine, in minutes
+make deps check          all tests
+make STAGE               up to one of: tokens gpt acts mix pick sae top html
+make sae L1=1e-6         one knob changed: what follows from it is made again
+make sweep L1S="…"       several L1: table and plot of L0 against loss recovered
+make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))
+make CORPUS="files…"     your own text, files or folders; FIELD= the JSON key, MATCH= globs on archive members
+make clean               programs and PRESET=tiny; all of out/ may go: it is made again
+
+knobs of PRESET=$(PRESET):
+endef
 help:
-	@echo 'make deps demo           text to feature pages on this machine, in minutes'
-	@echo 'make deps check          all tests'
-	@echo 'make deps bench          speed, beside PyTorch, tiktoken and the limits of the machine: out/bench.tsv'
-	@echo 'make STAGE               up to one of: tokens gpt acts mix pick sae top html'
-	@echo 'make sae L1=1e-6         one knob changed: what follows from it is made again'
-	@echo 'make sweep L1S="…"       several L1: table and plot of L0 against loss recovered'
-	@echo 'make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))'
-	@echo 'make CORPUS="files…"     your own text; FIELD= the JSON key, MATCH= globs on archive members'
-	@echo; echo 'knobs of PRESET=$(PRESET):'
+	$(info $(HELP))
 	@$(foreach k,$(KNOBS),printf '  %-18s %-9s %s\n' '$k' '$($k)' '$(help_$k)';)
 	@echo; echo 'THREADS=$(THREADS) MEMORY=$(MEMORY) DEVICE=$(DEVICE) PRECISION=$(PRECISION) V=1 (show commands)'
+	@echo 'OUT=$(OUT) (where the outputs lie) CC=$(CC)'
 
 clean:
 	rm -rf out/obj out/bin out/bin-* out/tiny
