@@ -69,7 +69,7 @@ static void set_number(const struct opt *p, const char *name, const char *v)
 	const double value = p->type == OPT_T_F64 ? x : (double)u;
 
 	if (value < p->min || value > p->max)
-		die_usage("%s must be from %g to %g, not %s", name, p->min, p->max, v);
+		die_usage("%s must be from %.15g to %.15g, not %s", name, p->min, p->max, v);
 	if (p->type == OPT_T_F64)
 		*(double *)p->var = x;
 	else

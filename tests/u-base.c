@@ -123,7 +123,7 @@ static void options(void)
 		{ { "tool", "--row", "1" }, 2, "tool: unknown option '--row': see --help\n" },
 		{ { "tool", "-z" }, 2, "tool: unknown option '-z': see --help\n" },
 		{ { "tool", "--flag=1" }, 2, "tool: --flag takes no value: see --help\n" },
-		{ { "tool", "-m", "1" }, 2, NULL },
+		{ { "tool", "-m", "1" }, 2, "tool: -m must be from 1048576 to 1e+18, not 1: see --help\n" },
 		{ { "tool", "--version" }, 0, "featuremill " FEATUREMILL_VERSION "\n" },
 	};
 
