@@ -21,4 +21,5 @@ else:
     for name, axis in ("encoder.weight", 0), ("encoder.bias", 0), ("decoder.weight", 1):
         tensors[name] = np.take(tensors[name], range(count), axis)
     meta["features"] = count
+    meta.pop("gpt", None)   # it is to be looked at with the stretched GPT
 write_safetensors(out, tensors, meta)
