@@ -41,6 +41,9 @@ struct cpu_bf16 {
 	void (*head_weights)(const struct bf16_pass *p);
 	/* c (32,32·units) = a b + bias (32·units): a unit of rows by units of columns */
 	void (*strip)(float *c, const uint16_t *a, const uint16_t *b, const float *bias, size_t units, size_t steps);
+	/* The units' limit, for measurements: n steps on operands in L1; returns the floating-point
+	 * operations done. */
+	double (*probe)(size_t n);
 };
 
 extern const struct cpu_bf16 cpu_bf16_plain, cpu_bf16_avx2, cpu_bf16_avx512bf16, cpu_bf16_amx;
