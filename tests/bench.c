@@ -308,12 +308,12 @@ static struct times seconds(void (*run)(struct work *w), struct work *w)
 
 static void probe_block(void *arg, size_t i)
 {
-	((double *)arg)[i] = cpu_k->probe(2000000);
+	((double *)arg)[i] = cpu_k->probe(20000000);
 }
 
 static void probe_block_bf16(void *arg, size_t i)
 {
-	((double *)arg)[i] = cpu_16->probe(100000);
+	((double *)arg)[i] = cpu_16->probe(1000000);
 }
 
 /* Multiply-adds a second by processor time; *clock: by the clock, others' work included. */
