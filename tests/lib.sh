@@ -3,6 +3,7 @@
 #   fails N "name" "text" command…  passes when it exits N with one line on stderr that contains text
 #   same "name" a b                 passes when the files are equal
 #   skip "name" "why"
+#   survives WANT OUT "S,S …" command…  three lines: killed after these seconds, then run again, it writes OUT as WANT is
 #   killed SECONDS command…         starts it and sends SIGKILL after that time
 # BIN: folder of the tools; TMP: scratch, removed at the end; TOP: the checkout.
 set -u
@@ -55,6 +56,22 @@ killed() { # seconds command…: starts it, and kills it after that time if it s
 	sleep "$delay"
 	kill -KILL $pid 2>/dev/null
 	wait $pid 2>/dev/null
+}
+
+survives() { # reference output delays command…: killed after each pair of delays in turn, then run to its end
+	local want=$1 out=$2 delays=$3 pair delay resumed=0 differ=
+	shift 3
+	for pair in $delays; do
+		rm -f "$out"*
+		for delay in ${pair/,/ }; do
+			killed "$delay" "$@"
+			[ -e "$out.state" ] && resumed=$((resumed + 1))
+		done
+		"$@" && cmp -s "$want" "$out" || differ+=" $pair"
+	done
+	ok "killed and run again: the same bytes" test -z "$differ"
+	ok "... went on from $resumed states" test $resumed -gt 0
+	ok "... no debris" test -z "$(ls | grep -E 'part|state|bins(\.|$)')"
 }
 skip() { N=$((N + 1)); echo "ok $N - $1 # SKIP $2"; }
 done_testing() { echo "1..$N"; exit $((FAILED > 0)); }
