@@ -172,7 +172,7 @@ function trouble(error) {
 /* ---- keys ---- */
 const keys = {
 	"/": () => { $("query").focus(); $("query").select(); },
-	"?": () => $("keys").showModal(),
+	"?": showHelp,
 	i: () => go(parts.index ? parts.index.hash : ""),
 	r: () => go("f=" + Math.floor(Math.random() * site.index.features)),
 	ArrowLeft: () => stepFeature(-1),
@@ -195,6 +195,11 @@ function onKey(event) {
 		event.preventDefault();
 		act();
 	}
+}
+
+function showHelp() {
+	$("words").replaceChildren(...wordList());
+	$("keys").showModal();
 }
 
 function stepFeature(by) {
@@ -242,7 +247,7 @@ async function start() {
 		site = await load("site");
 		document.addEventListener("keydown", onKey);
 		$("search").addEventListener("submit", onSearch);
-		$("help").addEventListener("click", keys["?"]);
+		$("help").addEventListener("click", showHelp);
 		$("theme").addEventListener("click", setTheme);
 		$("skip").addEventListener("click", () => $("main").focus());
 		window.addEventListener("hashchange", route);

@@ -12,6 +12,7 @@ site_css_end:
 site_js:
 	.incbin "tools/htmlgen.js"
 	.incbin "tools/htmlgen_text.js"
+	.incbin "tools/htmlgen_words.js"
 	.incbin "tools/htmlgen_charts.js"
 	.incbin "tools/htmlgen_curves.js"
 	.incbin "tools/htmlgen_table.js"

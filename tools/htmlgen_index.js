@@ -1,34 +1,4 @@
 /* ---- overview: what was trained, densities, the table of features, curves, parameters ---- */
-const words = [
-	["feature", "A direction in the activations of the language model that the autoencoder learned; it is active on a " +
-		"token when its activation there is above 0."],
-	["density", "The share of all tokens on which a feature is active."],
-	["L0", "How many features are active on a token, on average; the fewer, the sparser the description."],
-	["activation", "How strongly a feature is present at a token; the decoder adds its direction that many times."],
-	["logit weight", "How much one unit of a feature, read directly by the output layer, raises the score of a token as " +
-		"the next one, above that of the median token."],
-	["ablation effect", "By how much the log-probability of the next token is higher with the feature than with the feature " +
-		"taken out at that place: in blue where taking it out hurts, in red where it helps."],
-	["effect on the logit", "The same of the next token's logit, its score before those of all tokens are weighed against each " +
-		"other: known of every token that was read; a feature's mean and mean size are over those on which it is active."],
-	["ultra-low density", () => `A feature that is active, but on less than ${percent(site.density.cut)} of tokens; ` +
-		"most of these say little."],
-	["high density", () => `A feature that is active on at least ${percent(site.density.cut)} of tokens.`],
-	["dead", "A feature that was never active on the tokens that were read."],
-	["next-token loss", "Minus the logarithm of the probability that the model gave to the token that came next, on average, " +
-		"in nats (natural logarithm): the lower, the better it predicts."],
-	["unigram baseline", "The next-token loss of a guess that knows nothing but how frequent each token is."],
-	["spliced, ablated", "The model with its activations replaced: spliced, by the autoencoder's reconstruction; zero- and " +
-		"mean-ablated, by zeros and by their mean."],
-	["loss recovered", "How much of the model's prediction survives when the activations are replaced by their " +
-		"reconstruction: 100 % is as good as the original, 0 % as bad as zeros."],
-	["explained variance", "The share of the activations' variance about their mean that the reconstruction keeps."],
-	["L1, lambda", "The sum of a token's activations; training charges lambda times its mean beside the mean squared error, " +
-		"which keeps L0 low."],
-	["resampling", "During training, features long silent are given new directions: those of inputs that were " +
-		"reconstructed badly."],
-];
-
 function summaryCards() {
 	const e = site.sae && site.sae.last.eval, g = site.gpt && site.gpt.last, d = site.density, F = site.index.features;
 	const loss = n => n == null ? "–" : n.toFixed(3);
@@ -112,9 +82,8 @@ function parameterTable(caption, object) {
 
 function aboutSection() {
 	const { gpt, sae, ids, fields, ...own } = site.index;
-	const word = ([name, meaning]) => [el("dt", {}, name), el("dd", {}, typeof meaning == "function" ? meaning() : meaning)];
 	return el("section", { id: "about", "aria-labelledby": "h-about" }, el("h2", { id: "h-about" }, "About"),
-		el("h3", {}, "Words"), el("dl", { class: "words" }, words.map(word)), el("h3", {}, "Parameters"),
+		el("h3", {}, "Words"), el("dl", { class: "words" }, wordList()), el("h3", {}, "Parameters"),
 		el("div", { class: "tables" }, parameterTable("Final evaluation", site.sae && site.sae.last),
 			parameterTable("Language model", gpt), parameterTable("Autoencoder", sae), parameterTable("Pages", own),
 			parameterTable("Provenance: ids of what went in", ids)));
