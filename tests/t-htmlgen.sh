@@ -153,6 +153,11 @@ pieces "a character cut at the end" "text:x+bytes:E2 82" '"x\xe2\x82"'
 pieces "a character cut at the beginning" "bytes:82 AC+text:x" '"\x82\xacx"'
 pieces "a lone surrogate, an overlong form" "bytes:ED A0 80+text:a+bytes:C0 AF" '"\xed\xa0\x80a\xc0\xaf"'
 pieces "controls and white space" "mark:↵+mark:⇥+mark:␀+mark:␛+mark:␡+name:NBSP+name:RLO" '"\n\t\0\x1b\x7f\xc2\xa0\xe2\x80\xae"'
+pieces "spaces that are no plain ones between words" "text:a space:   space: +text:b text: c space: +mark:↵ space: +text:x" '"a"' '"  "' '" b"' '" c"' '" \n"' '" x"'
+pieces "a space that is a token, and one within a token" "text:a space:  text:b c" '"a"' '" "' '"b c"'
+pieces "what would not be seen, or seen as something else" "text:a+name:VS16+name:CGJ+name:U+2800+name:U+3164+name:U+FFFD+name:U+3000" \
+	'"a\xef\xb8\x8f\xcd\x8f\xe2\xa0\x80\xe3\x85\xa4\xef\xbf\xbd\xe3\x80\x80"'
+is "a mark that joins a letter stands on a circle" "◌́ ␣a" '[tokenNode(0, ["\xcc\x81"]).textContent, tokenNode(0, [" a"]).textContent].join(" ")'
 is "the end of a text keeps characters apart" "bytes:C3 name:end of text bytes:A9" \
 	'piecesOf([0, 50256, 1], ["\xc3", "\xa9"]).map(l => l.map(p => p.kind + ":" + p.text).join("+")).join(" ")'
 is "Hebrew runs from right to left" "rtl ltr" 'direction([[{ kind: "text", text: "שלום עולם abc" }]]) + " " + direction([[{ kind: "text", text: "abc שלום xyz" }]])'

@@ -18,12 +18,17 @@ function charLength(bytes, i) {
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 const charNames = {
-	0xA0: "NBSP", 0xAD: "SHY", 0x61C: "ALM", 0x200B: "ZWSP", 0x200C: "ZWNJ", 0x200D: "ZWJ", 0x200E: "LRM", 0x200F: "RLM",
+	0xA0: "NBSP", 0xAD: "SHY", 0x34F: "CGJ", 0x61C: "ALM", 0x200B: "ZWSP", 0x200C: "ZWNJ", 0x200D: "ZWJ", 0x200E: "LRM", 0x200F: "RLM",
 	0x2028: "LS", 0x2029: "PS", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF", 0x202D: "LRO", 0x202E: "RLO",
 	0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xFEFF: "BOM", 0x85: "NEL",
 };
 const marks = { 9: "⇥", 10: "↵", 13: "␍", 127: "␡" };
-const unseen = /[\p{C}\p{Zl}\p{Zp}]|(?! )\s/u;
+const unseen = /[\p{C}\p{Zl}\p{Zp}\p{DI}\u2800\uFFFD]|(?! )\s/u;	/* U+FFFD looks like a failure to decode */
+
+function charName(code) {
+	const selector = code >= 0xFE00 && code <= 0xFE0F && code - 0xFDFF;
+	return charNames[code] || (selector ? "VS" + selector : "U+" + code.toString(16).toUpperCase().padStart(4, "0"));
+}
 
 /* A character as { kind, text }: text, mark (white space and controls), name (other invisible ones). */
 function seen(char) {
@@ -33,22 +38,29 @@ function seen(char) {
 	if (marks[code] || code < 32)
 		return { kind: "mark", text: marks[code] || String.fromCodePoint(0x2400 + code) };
 	if (unseen.test(char))
-		return { kind: "name", text: charNames[code] || "U+" + code.toString(16).toUpperCase().padStart(4, "0") };
+		return { kind: "name", text: charName(code) };
 	return { kind: "text", text: char };
 }
 
 function addPiece(list, piece) {
 	const last = list[list.length - 1];
-	if (last && last.kind == piece.kind && (piece.kind == "text" || piece.kind == "bytes"))
+	if (last && last.kind == piece.kind && /^(text|space|bytes)$/.test(piece.kind))
 		last.text += (piece.kind == "bytes" ? " " : "") + piece.text;
 	else if (!(last && piece.kind == "rest" && last.kind == "rest"))
 		list.push(piece);
 }
 
+/* A space that is not plainly one between two words: beside another or a line's end, or a token by itself. */
+function isSpaceToSee(bytes, owner, i) {
+	const blank = k => bytes[k] == 32 || bytes[k] >= 9 && bytes[k] <= 13;
+	return bytes[i] == 32 && (blank(i - 1) || blank(i + 1) || owner[i] != owner[i - 1] && owner[i] != owner[i + 1]);
+}
+
 /*
  * For each of consecutive tokens its pieces.  A character whose bytes lie in
  * several tokens stands whole in the first ("whole"); the others have a
- * "rest".  Bytes of no whole character are "bytes", in hex.
+ * "rest".  Bytes of no whole character are "bytes", in hex.  A "space" is one
+ * that is to be seen.
  */
 function piecesOf(ids, words) {
 	const lists = ids.map(() => []), bytes = [], owner = [];
@@ -68,7 +80,9 @@ function piecesOf(ids, words) {
 	});
 	for (let i = 0, n; i < bytes.length; i += n || 1) {
 		n = bytes[i] < 0 ? 0 : charLength(bytes, i);
-		if (n) {
+		if (isSpaceToSee(bytes, owner, i)) {
+			addPiece(lists[owner[i]], { kind: "space", text: " " });
+		} else if (n) {
 			const piece = seen(n == 1 ? String.fromCharCode(bytes[i]) : utf8.decode(Uint8Array.from(bytes.slice(i, i + n))));
 			const across = owner[i] != owner[i + n - 1];
 			addPiece(lists[owner[i]], across && piece.kind == "text" ? { kind: "whole", text: piece.text } : piece);
@@ -88,22 +102,26 @@ const pieceTitle = {
 };
 
 function pieceNodes(list) {
-	return list.map(p => p.kind == "text" ? p.text : el("span", { class: "p-" + p.kind, title: pieceTitle[p.kind] }, p.text));
+	return list.map(p => p.kind == "text" ? p.text : p.kind == "space" ? el("span", { class: "p-mark" }, "␣".repeat(p.text.length)) :
+		el("span", { class: "p-" + p.kind, title: pieceTitle[p.kind] }, p.text));
 }
 
-/* A token by itself: isolated, its spaces visible. */
+/* A token by itself: isolated, its spaces visible, on a circle what joins the letter before. */
 function tokenNode(id, words) {
 	if (id == NO_TOKEN)
 		return null;
 	const list = piecesOf([id], words)[0].flatMap(p => p.kind != "text" ? [p] :
-		p.text.split(/( )/).filter(s => s).map(s => s == " " ? { kind: "mark", text: "␣" } : { kind: "text", text: s }));
+		p.text.split(/( +)/).filter(s => s).map(s => ({ kind: s[0] == " " ? "space" : "text", text: s })));
+	if (list.length && /^\p{M}/u.test(list[0].text))
+		list.unshift({ kind: "text", text: "◌" });
 	return el("bdi", { class: "token" }, pieceNodes(list));
 }
 
 /* Pieces as plain characters, for searching and labels. */
 const plain = list => list.map(p => p.kind == "bytes" || p.kind == "rest" ? "" : p.text).join("");
 
-const rtlChars = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC]/g, ltrChars = /[A-Za-z\u00C0-\u024F\u0370-\u058F\u0900-\u1FFF\u3040-\u9FFF\uAC00-\uD7A3]/g;
+const rtlChars = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC\u{10800}-\u{10FFF}\u{1E800}-\u{1EFFF}]/gu;
+const ltrChars = /[A-Za-z\u00C0-\u024F\u0370-\u058F\u0900-\u1FFF\u3040-\u9FFF\uAC00-\uD7A3]/g;
 
 /* The direction in which a line of tokens is read: that of most of its letters. */
 function direction(lists) {
