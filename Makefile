@@ -60,6 +60,7 @@ $(call knob,EVAL_EVERY,        12 140 1000,          autoencoder: steps between 
 $(call knob,EVAL_CONTEXTS,     4 400 2000,           autoencoder: validation contexts)
 $(call knob,TOP_CONTEXTS,      32 2000 20000,        pages: contexts read)
 $(call knob,RADIUS,            5 10 10,              pages: tokens shown on either side)
+$(call knob,TOP_RADIUS,        12 32 32,             pages: the same of top activations)
 $(call knob,TOP_K,             5 10 10,              pages: top activations of a feature)
 $(call knob,SEED,              1337 1337 1337,       seed of every random choice)
 # What is given on the command line, but neither a knob nor set anywhere below, is misspelt.
@@ -183,7 +184,7 @@ knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM ITERS GPT_LR GPT_MIN_
 knobs_acts := CONTEXTS SAMPLES SHARDS DTYPE WINDOW SEED DEVICE PRECISION
 knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
 knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
-knobs_top := TOP_CONTEXTS RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
+knobs_top := TOP_CONTEXTS RADIUS TOP_RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
 knob_text = $(foreach k,$(knobs_$1),$k=$($k))
 changed = $(shell find -L $(TEXT) -newer $(OUT)/tokens/train.zst -print -quit 2>/dev/null)
 stale = $(if $(subst [$(file <$2)],,[$(call knob_text,$1)]),FORCE)
@@ -227,7 +228,7 @@ $(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BI
 $(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(BIN)/topk $(OUT)/knobs/top \
 		$(call unstamped,$(SAE)/top)
 	$(call run,TOP,$(@D),$(BIN)/topk $(STAGE) $(NET) -m $(MEMORY) --gpt $(GPT) --sae $(SAE)/sae.safetensors --contexts $(TOP_CONTEXTS) \
-		--skip $(CONTEXTS) --k $(TOP_K) --radius $(RADIUS) -o $(@D) $<)
+		--skip $(CONTEXTS) --k $(TOP_K) --radius $(RADIUS) --top-radius $(TOP_RADIUS) -o $(@D) $<)
 
 $(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen $(call unstamped,$(SAE)/html)
 	$(call run,HTML,$(@D),$(BIN)/htmlgen -j $(THREADS) --metrics $(SAE)/sae.jsonl --gpt-metrics $(OUT)/gpt.jsonl -o $(@D) $(<D))

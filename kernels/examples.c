@@ -7,20 +7,10 @@
 #include "pool.h"
 #include "rng.h"
 
-static size_t per_feature(const struct top_shape *s)
-{
-	return s->K + s->I * s->M;
-}
-
-static size_t width(const struct top_shape *s)
-{
-	return 2 * s->R + 1;
-}
-
 struct examples *examples_new(const struct top_shape *s, uint64_t seed)
 {
 	struct examples *x = xcalloc(1, sizeof(*x));
-	const size_t E = per_feature(s), n = xmul(s->F, E);
+	const size_t E = top_examples(s), n = xmul(s->F, E);
 
 	x->s = *s;
 	x->seed = seed;
@@ -31,7 +21,7 @@ struct examples *examples_new(const struct top_shape *s, uint64_t seed)
 	x->hist = xcalloc(xmul(s->F, s->H), sizeof(*x->hist));
 	x->interval = xcalloc(xmul(s->F, s->I), sizeof(*x->interval));
 	x->centre = xcalloc(n, sizeof(*x->centre));
-	x->acts = xcalloc(xmul(n, width(s)), sizeof(*x->acts));
+	x->acts = xcalloc(xmul(s->F, top_cells(s)), sizeof(*x->acts));
 	x->heaps = xcalloc(xmul(s->F, s->I + 1), sizeof(*x->heaps));
 	x->items = xcalloc(n, sizeof(*x->items));
 	x->bad = xcalloc(s->F, sizeof(*x->bad));
@@ -122,13 +112,15 @@ void examples_scan(struct examples *x, const struct active *a)
 /* ---- second pass ---- */
 
 /* Feature k's activations around entry e, 0 outside of its context: entries near it are its neighbours. */
-static void copy_window(const struct walk *w, size_t k, uint32_t e, float *out)
+static void copy_window(const struct walk *w, size_t k, uint32_t e, size_t slot)
 {
 	const struct active *a = w->a;
-	const size_t R = w->x->s.R, row = a->row[e], context = row / w->T;
+	const struct top_window at = top_window(&w->x->s, slot);
+	const size_t R = at.width / 2, row = a->row[e], context = row / w->T;
+	float *out = w->x->acts + k * top_cells(&w->x->s) + at.at;
 	uint32_t i = e;
 
-	memset(out, 0, (2 * R + 1) * sizeof(*out));
+	memset(out, 0, at.width * sizeof(*out));
 	while (i > a->start[k] && a->row[i - 1] + R >= row && a->row[i - 1] / w->T == context)
 		i--;
 	for (; i < a->start[k + 1] && a->row[i] <= row + R && a->row[i] / w->T == context; i++)
@@ -140,11 +132,11 @@ static void offer(const struct walk *w, size_t heap, size_t k, uint32_t e, doubl
 {
 	const struct top_shape *s = &w->x->s;
 	struct heap *h = &w->x->heaps[k * (s->I + 1) + heap];
-	const size_t base = (size_t)(h->item - w->x->items) - k * per_feature(s);
+	const size_t base = (size_t)(h->item - w->x->items) - k * top_examples(s);
 	const uint64_t slot = h->n < h->cap ? base + h->n : h->cap ? h->item[0].payload : 0;
 
 	if (heap_push(h, score, w->first + w->a->row[e], slot))
-		copy_window(w, k, e, w->x->acts + (k * per_feature(s) + slot) * width(s));
+		copy_window(w, k, e, slot);
 }
 
 static void place(const struct walk *w, size_t k, uint32_t e)
@@ -186,30 +178,40 @@ static int by_strength(const void *a, const void *b)
 	return (x->tie > y->tie) - (x->tie < y->tie);
 }
 
-/* One feature: every heap's items, strongest first, and their windows in the same order. */
+/* The items of one heap, whose first example is `base`, and their windows from old to acts. */
+static void finish_heap(const struct top_shape *s, struct heap *h, size_t base, uint32_t *centre, float *acts,
+			const float *old)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		const struct top_window w = top_window(s, h->item[i].payload);
+
+		h->item[i].score = old[w.at + w.width / 2];
+	}
+	qsort(h->item, h->n, sizeof(*h->item), by_strength);
+	for (size_t i = 0; i < h->n; i++) {
+		const struct top_window from = top_window(s, h->item[i].payload), to = top_window(s, base + i);
+
+		centre[base + i] = (uint32_t)h->item[i].tie;
+		memcpy(acts + to.at, old + from.at, to.width * sizeof(*acts));
+		h->item[i].payload = base + i;
+	}
+}
+
 static void finish_feature(void *arg, size_t k)
 {
 	struct examples *x = arg;
 	const struct top_shape *s = &x->s;
-	const size_t E = per_feature(s), W = width(s);
-	float *acts = x->acts + k * E * W, *old = xcalloc(E, W * sizeof(*old));
+	const size_t E = top_examples(s), cells = top_cells(s);
+	float *acts = x->acts + k * cells, *old = xcalloc(cells, sizeof(*old));
 	uint32_t *centre = x->centre + k * E;
 
-	memcpy(old, acts, E * W * sizeof(*old));
-	memset(acts, 0, E * W * sizeof(*acts));
+	memcpy(old, acts, cells * sizeof(*old));
+	memset(acts, 0, cells * sizeof(*acts));
 	memset(centre, 0xFF, E * sizeof(*centre));
 	for (size_t h = 0; h <= s->I; h++) {
 		struct heap *p = &x->heaps[k * (s->I + 1) + h];
-		const size_t base = (size_t)(p->item - x->items) - k * E;
 
-		for (size_t i = 0; i < p->n; i++)
-			p->item[i].score = old[p->item[i].payload * W + s->R];
-		qsort(p->item, p->n, sizeof(*p->item), by_strength);
-		for (size_t i = 0; i < p->n; i++) {
-			centre[base + i] = (uint32_t)p->item[i].tie;
-			memcpy(acts + (base + i) * W, old + p->item[i].payload * W, W * sizeof(*acts));
-			p->item[i].payload = base + i;
-		}
+		finish_heap(s, p, (size_t)(p->item - x->items) - k * E, centre, acts, old);
 	}
 	free(old);
 }
@@ -229,7 +231,7 @@ struct part {
 enum { PARTS = 9 };
 static void list_parts(const struct examples *x, struct part parts[PARTS])
 {
-	const size_t F = x->s.F, n = F * per_feature(&x->s);
+	const size_t F = x->s.F, n = F * top_examples(&x->s);
 	const struct part all[PARTS] = {
 		{ x->active, F * sizeof(*x->active) },
 		{ x->max, F * sizeof(*x->max) },
@@ -238,7 +240,7 @@ static void list_parts(const struct examples *x, struct part parts[PARTS])
 		{ x->hist, F * x->s.H * sizeof(*x->hist) },
 		{ x->interval, F * x->s.I * sizeof(*x->interval) },
 		{ x->centre, n * sizeof(*x->centre) },
-		{ x->acts, n * width(&x->s) * sizeof(*x->acts) },
+		{ x->acts, F * top_cells(&x->s) * sizeof(*x->acts) },
 		{ x->items, n * sizeof(*x->items) },
 	};
 

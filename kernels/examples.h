@@ -31,7 +31,7 @@ struct examples {
 	uint32_t *hist;         /* (F,H) */
 	uint32_t *interval;     /* (F,I) */
 	uint32_t *centre;       /* (F·E) token number or TOP_NO_EXAMPLE; after examples_finish */
-	float *acts;            /* (F·E,W) in that order after examples_finish, before that in the heaps' */
+	float *acts;            /* (F,cells) windows; in that order after examples_finish, before that in the heaps' */
 	struct heap *heaps;     /* (F,1+I) strongest, then samples; payload: example of its feature */
 	struct heap_item *items;        /* (F·E) theirs */
 	bool *bad;              /* (F) an activation was no number or infinite */

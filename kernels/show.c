@@ -12,19 +12,9 @@ struct show_want {
 	size_t to;              /* index into effects */
 };
 
-static size_t examples_each(const struct show *w)
-{
-	return w->x->s.K + w->x->s.I * w->x->s.M;
-}
-
-static size_t width(const struct show *w)
-{
-	return 2 * w->x->s.R + 1;
-}
-
 static size_t cells(const struct show *w)
 {
-	return w->x->s.F * examples_each(w) * width(w);
+	return xmul(w->x->s.F, top_cells(&w->x->s));
 }
 
 static int by_token(const void *a, const void *b)
@@ -42,7 +32,7 @@ struct show *show_new(const struct examples *x, struct attrib *a)
 
 	w->x = x;
 	w->a = a;
-	const size_t n = x->s.F * examples_each(w);
+	const size_t n = x->s.F * top_examples(&x->s);
 
 	if (n > UINT32_MAX)
 		die("%zu examples are too many", n);
@@ -88,11 +78,13 @@ static void grow(struct show *w, size_t n)
 /* Tokens of an example; its active ones join what is wanted.  row: of the centre, t: its place. */
 static void add_example(struct show *w, uint32_t example, size_t row, size_t t, size_t T, const int32_t *idx)
 {
-	const size_t R = w->x->s.R, W = width(w), at = example * W;
-	const uint32_t feat = (uint32_t)(example / examples_each(w));
+	const struct top_shape *s = &w->x->s;
+	const uint32_t feat = (uint32_t)(example / top_examples(s));
+	const struct top_window win = top_window(s, example % top_examples(s));
+	const size_t R = win.width / 2, at = feat * top_cells(s) + win.at;
 
-	grow(w, w->wants + W);
-	for (size_t i = 0; i < W; i++) {
+	grow(w, w->wants + win.width);
+	for (size_t i = 0; i < win.width; i++) {
 		if (t + i < R || t + i >= T + R)
 			continue;
 		w->tokens[at + i] = (uint16_t)idx[row + i - R];

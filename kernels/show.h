@@ -19,9 +19,9 @@
 struct show {
 	const struct examples *x;
 	struct attrib *a;
-	uint16_t *tokens;       /* (F·E,W); TOP_NO_TOKEN outside of the context and without example */
-	float *effects;         /* (F·E,W) log p(next token) minus that with the feature ablated */
-	float *logit_effects;   /* (F·E,W) the same of its logit */
+	uint16_t *tokens;       /* (F,cells); TOP_NO_TOKEN outside of the context and without example */
+	float *effects;         /* (F,cells) log p(next token) minus that with the feature ablated */
+	float *logit_effects;   /* (F,cells) the same of its logit */
 	struct show_place *order;       /* examples by token */
 	size_t n, done;
 	struct show_want *want; /* (cap) effects to compute in a block */

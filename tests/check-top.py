@@ -1,5 +1,5 @@
 """check-top.py GPT SAE TOKENS DIR -- recomputes a directory of topk in double precision from the checkpoints and the
-raw uint16 tokens; TAP.  The windows of the run must cover all tokens and its examples whole contexts (radius >= T - 1):
+raw uint16 tokens; TAP.  The windows of the run must cover all tokens and its examples whole contexts (radius and top radius >= T - 1):
 then nothing need be known about the order in which contexts are read."""
 import json
 import math
@@ -25,10 +25,11 @@ g, gpt_meta = tensors(gpt_path)
 s, sae_meta = tensors(sae_path)
 index = json.load(open(os.path.join(out, "index.json")))
 L, NH = int(gpt_meta["n_layer"]), int(gpt_meta["n_head"])
-T, K, I, M, R, H = (index[k] for k in ("block", "top_k", "intervals", "samples", "radius", "bins"))
+T, K, I, M, H, N, A, B, P = (index[k] for k in ("block", "top_k", "intervals", "samples", "bins", "near", "align",
+                                                "neighbours", "sampled"))
 wte = g["transformer.wte.weight"]
 V, C = wte.shape
-F, E, W = index["features"], K + I * M, 2 * R + 1
+F, E, R, W = index["features"], K + I * M, T - 1, 2 * T - 1
 count = 0
 
 
@@ -100,7 +101,7 @@ acts = np.stack([np.maximum((a - s["decoder.bias"]) @ s["encoder.weight"].T + s[
 flat = acts.reshape(n * T, F)
 check(index["contexts"] == n and index["tokens"] == n * T, "all windows were read")
 check(index["gpt"] == gpt_meta and index["sae"] == sae_meta, "metadata of both models")
-check(R >= T - 1, "examples show whole contexts")
+check(min(index["radius"], index["top_radius"]) >= T - 1, "examples show whole contexts")
 
 # ---- statistics
 close = 1e-5 * (1 + flat.max(0))                # how far float32 may be away
@@ -139,7 +140,23 @@ counted("intervals", intervals, I, True)
 
 # ---- examples
 centre = field("centre").reshape(F, E)
-shown, f_shown, effects, logit_effects = (field(x).reshape(F, E, W) for x in ("tokens", "acts", "effects", "logit_effects"))
+RADII = [index["top_radius"]] * K + [index["radius"]] * (I * M)
+
+
+def examples(name, nothing):
+    """(F,E,W): R = T - 1 places on either side of each centre; those further out hold nothing."""
+    cells, at, empty, parts = field(name), 0, True, []
+    for radius in RADII:
+        window = cells[:, at:at + 2 * radius + 1]
+        parts.append(window[:, radius - R:radius + R + 1])
+        empty &= (window[:, :radius - R] == nothing).all() and (window[:, radius + R + 1:] == nothing).all()
+        at += 2 * radius + 1
+    check(empty and at == cells.shape[1], "%s: strongest in wide windows, samples in narrow ones" % name)
+    return np.stack(parts, 1)
+
+
+shown, f_shown, effects, logit_effects = (examples(*x) for x in (
+    ("tokens", 0xFFFF), ("acts", 0), ("effects", 0), ("logit_effects", 0)))
 is_there = centre != 0xFFFFFFFF
 by_content = {}
 for c, w in enumerate(windows):
@@ -243,5 +260,70 @@ check(ok_values, "largest and smallest logit weights")
 check(ok_ids, "their tokens, padding left out")
 check(ok_range, "range of logit weights")
 check(ok_bars, "histogram of logit weights")
+
+# ---- neurons and features of nearly the same decoder column
+NONE = 0xFFFFFFFF
+column = s["decoder.weight"] / np.linalg.norm(s["decoder.weight"], axis=0)
+cos = column.T @ column
+np.fill_diagonal(cos, -2)
+
+
+def largest_of(who, value, all_of, key, want_size, name):
+    """Each row lists the want_size largest of all_of (F,n) by key, which descend; to 1e-5"""
+    there = who != NONE
+    ok = (there.sum(1) == want_size).all() and (value[~there] == 0).all() and (np.diff(there.astype(int)) <= 0).all()
+    for k in range(F):
+        mine, v = who[k][there[k]], value[k][there[k]]
+        ok &= len(set(mine)) == len(mine) and np.abs(v - all_of[k][mine]).max(initial=0) < 1e-5
+        ok &= np.abs(key(v) - np.sort(key(all_of[k]))[::-1][:len(v)]).max(initial=0) < 1e-5
+        ok &= all(key(v[i]) > key(v[i + 1]) or (key(v[i]) == key(v[i + 1]) and mine[i] < mine[i + 1]) for i in range(len(v) - 1))
+    check(ok, name)
+
+
+near, near_cos, align, align_value = (field(x) for x in ("near", "near_cos", "align", "align_value"))
+largest_of(near, near_cos, cos, lambda v: v, min(N, F - 1), "features of largest cosine")
+largest_of(align, align_value, column.T, abs, min(A, len(column)), "neurons of largest weight")
+
+# ---- company on sampled firings; what they are is known where all are sampled
+on_tokens = (flat > 0).astype(np.int64)
+sampled, together, share = field("sampled")[:, 0], field("together"), field("together_share")
+check((sampled == np.minimum(active, P)).all(), "sampled firings")
+both = on_tokens.T @ on_tokens
+known = np.nonzero((active == sampled) & (active == np.diag(both)) & (doubtful == 0))[0]
+check(len(known) > 10 or P < 1000, "many features have all firings sampled (%d)" % len(known))
+ok_share, ok_rank = True, True
+for k in range(F):
+    here = together[k] != NONE
+    who, part = together[k][here].astype(int), share[k][here].astype(float)
+    seen = np.round(part * max(1, sampled[k]))
+    ok_share &= (share[k][~here] == 0).all() and k not in who and np.abs(part * sampled[k] - seen).max(initial=0) < 1e-3
+    ok_share &= (part > 0).all() and (part <= 1).all() and len(set(who)) == len(who)
+    n_both = part * active[k]
+    score = n_both / (active[k] + active[who] - n_both)
+    ok_rank &= (np.diff(score) < 1e-6).all()
+    if k not in known:
+        continue
+    ok_share &= (np.abs(seen - both[k][who]) <= doubtful[who]).all()
+    scores = both[k] / (active[k] + active.astype(float) - both[k])
+    scores[k] = -1
+    order = np.argsort(-scores, kind="stable")[:min(N, (scores > 0).sum())]
+    ok_rank &= list(order) == list(who) or doubtful.any() and np.abs(scores[order] - scores[who]).max() < 0.02
+check(ok_share, "shares of sampled firings")
+check(ok_rank, "features most often together, by Jaccard index")
+texts = np.stack(windows)
+beside = {"before": np.c_[np.full(n, -1), texts[:, :-1]], "on": texts, "after": np.c_[texts[:, 1:], np.full(n, -1)]}
+for name, tokens_there in beside.items():
+    ids, counts = field(name), field(name + "_count")
+    ok = True
+    for k in range(F):
+        here = ids[k] != 0xFFFF
+        ok &= (counts[k][~here] == 0).all() and (counts[k][here] > 0).all() and counts[k].sum() <= sampled[k]
+        ok &= list(zip(-counts[k][here].astype(int), ids[k][here])) == sorted(zip(-counts[k][here].astype(int), ids[k][here]))
+        if k in known:
+            found = tokens_there.reshape(-1)[on_tokens[:, k] > 0]
+            of, times = np.unique(found[found >= 0], return_counts=True)
+            order = np.argsort(-times, kind="stable")[:B]
+            ok &= list(of[order]) == list(ids[k][here]) and list(times[order]) == list(counts[k][here])
+    check(ok, "tokens %s sampled firings" % name)
 print("1..%d" % count)
 sys.exit(check.failed)

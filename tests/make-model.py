@@ -61,6 +61,6 @@ for f in range(F):
 write(sys.argv[2], {
     "encoder.weight": ([F, D], array.array("f", [x * rng.uniform(0.5, 1.5) for row in decoder for x in row])),
     "encoder.bias": ([F], array.array("f", [-p["floor"] - p["shift"] * f / F for f in range(F)])),
-    "decoder.weight": ([D, F], array.array("f", [decoder[f][d] for d in range(D) for f in range(F)])),
+    "decoder.weight": ([D, F], array.array("f", [decoder[f][d] * (0.5 + f % 3) for d in range(D) for f in range(F)])),
     "decoder.bias": ([D], normal(D, 0.1)),
 }, {"tool": "make-model", "features": F, "inputs": D})

@@ -44,7 +44,7 @@ digest html >b
 same "... the same site" a b
 ok "... and no debris" test -z "$(find . -name '*.part')"
 
-"$TOP/tests/make-top" edge 16500 K=1 I=2 M=1 R=0 H=3 L=1 || exit 1
+"$TOP/tests/make-top" edge 16500 K=1 I=2 M=1 R=0 RT=3 H=3 L=1 N=2 A=600 B=1 || exit 1
 ok "another shape" "$BIN/htmlgen" -q -o edge/html edge/top
 ok "... its numbers" "$TOP/tests/check-site" edge/html edge/top
 "$TOP/tests/make-top" lone 1 K=3 I=1 M=1 L=1 || exit 1
@@ -89,12 +89,14 @@ broken() { # name text: "$1: $2" of the copy bad/, changed by stdin's commands
 broken "index.json is missing" "index.json" <<<'rm index.json'
 broken "index.json is cut" "index.json" <<<'truncate -s 100 index.json'
 broken "index.json is an array" "not an object" <<<'echo [] >index.json'
-broken "another format" "format" <<<'sed -i "s/\"format\": 2/\"format\": 3/" index.json'
-broken "a number is missing" '"radius"' <<<'sed -i "/radius/d" index.json'
+broken "another format" "format" <<<'sed -i "s/\"format\": 3/\"format\": 2/" index.json'
+broken "a number is missing" '"radius"' <<<'sed -i "/\"radius/d" index.json'
 broken "a number is none" '"bins"' <<<'sed -i "s/\"bins\": 50/\"bins\": \"many\"/" index.json'
 broken "no feature" '"features"' <<<'sed -i "s/\"features\": 40/\"features\": 0/" index.json'
 broken "more features than there are" "shard" <<<'sed -i "s/\"features\": 40/\"features\": 41/" index.json'
 broken "another radius" "tokens.u16.zst" <<<'sed -i "s/\"radius\": 10/\"radius\": 9/" index.json'
+broken "another top radius" "tokens.u16.zst" <<<'sed -i "s/\"top_radius\": 32/\"top_radius\": 31/" index.json'
+broken "more neighbours" "before.u16.zst" <<<'sed -i "s/\"neighbours\": 5/\"neighbours\": 6/" index.json'
 broken "text that is not UTF-8" "index.json" <<<'printf "\377" >>index.json'
 broken "a field is missing" "acts.f32.zst" <<<'rm acts.f32.zst'
 broken "a field is cut" "effects.f32.zst" <<<'truncate -s -9 effects.f32.zst'
@@ -165,7 +167,7 @@ is "Hebrew runs from right to left" "rtl ltr" 'direction([[{ kind: "text", text:
 # Shading is activation over the maximum; underlines stand on the predicted token: effect w on token w + 1, blue above 0.
 step goto f=0
 is "shades and underlines follow the numbers" "true" '(async () => {
-	const part = (await load("f0"))[0], max = (await columns()).max[0], R = site.index.radius, lines = document.querySelector(".examples").querySelectorAll(".context");
+	const part = (await load("f0"))[0], max = (await columns()).max[0], R = site.index.top_radius, lines = document.querySelector(".examples").querySelectorAll(".context");
 	const most = Math.max(0.1, ...part.examples.flatMap(x => x ? unpack(x).effects.map(Math.abs) : []));
 	return lines.length == 10 && part.examples.slice(0, 10).map(unpack).every((x, n) => {
 		const spans = [...lines[n].children];

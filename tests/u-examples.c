@@ -11,8 +11,8 @@
 #include "rng.h"
 
 enum { CONTEXTS = 12, T = 20, F = 150, N = CONTEXTS * T, SEED = 5 };
-static const struct top_shape shape = { F, 6, 4, 3, 2, 9, 1 };
-enum { E = 6 + 4 * 3, W = 5 };
+static const struct top_shape shape = { .F = F, .K = 6, .I = 4, .M = 3, .R = 2, .RT = 5, .H = 9 };
+enum { E = 6 + 4 * 3, CELLS = 6 * 11 + 4 * 3 * 5 };
 
 /* Feature 0 is dead, 1 active once, 2 everywhere and always equal; others more or less often. */
 static float *activations(void)
@@ -87,7 +87,7 @@ static bool same(const struct examples *x, const struct examples *y)
 	       !memcmp(x->hist, y->hist, F * shape.H * sizeof(*x->hist)) &&
 	       !memcmp(x->interval, y->interval, F * shape.I * sizeof(*x->interval)) &&
 	       !memcmp(x->centre, y->centre, F * E * sizeof(*x->centre)) &&
-	       !memcmp(x->acts, y->acts, F * E * W * sizeof(*x->acts));
+	       !memcmp(x->acts, y->acts, F * CELLS * sizeof(*x->acts));
 }
 
 /* ---- the same by sorting everything ---- */
@@ -160,17 +160,20 @@ static bool group_right(const struct examples *x, const float *f, size_t k, doub
 
 static bool windows_right(const struct examples *x, const float *f, size_t k)
 {
+	const float *acts = x->acts + k * CELLS;
 	bool ok = true;
 
-	for (size_t e = k * E; e < (k + 1) * E; e++)
-		for (size_t i = 0; i < W; i++) {
-			const int64_t n = (int64_t)x->centre[e] + (int64_t)i - 2;
-			const bool inside = x->centre[e] != TOP_NO_EXAMPLE && n >= 0 &&
-				n / T == x->centre[e] / T;
+	for (size_t e = 0; e < E; e++) {
+		const uint32_t centre = x->centre[k * E + e];
+		const int64_t radius = e < shape.K ? 5 : 2;
 
-			ok = ok && x->acts[e * W + i] == (inside ? f[(size_t)n * F + k] : 0);
+		for (int64_t n = (int64_t)centre - radius; n <= (int64_t)centre + radius; n++) {
+			const bool inside = centre != TOP_NO_EXAMPLE && n >= 0 && n / T == centre / T;
+
+			ok = ok && *acts++ == (inside ? f[(size_t)n * F + k] : 0);
 		}
-	return ok;
+	}
+	return ok && acts == x->acts + (k + 1) * CELLS;
 }
 
 static void check_all(const struct examples *x, const float *f)

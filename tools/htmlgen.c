@@ -12,7 +12,7 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 2, CURVE_POINTS = 1000 };
+enum { OUTPUT_VERSION = 3, CURVE_POINTS = 1000 };
 
 static const char usage[] =
 	"usage: htmlgen [options] -o SITE TOP\n"

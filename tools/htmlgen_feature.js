@@ -64,7 +64,7 @@ function walkTokens(line, tokens, centre, showAt) {
 function exampleToken(x, w, pieces, scale) {
 	const effect = effectOn(x, w), strength = Math.min(1, Math.abs(effect) / scale.effect), marked = strength > 0.02;
 	const node = el("span", {
-		class: "tok" + (w == site.index.radius ? " centre" : "") + (marked ? effect > 0 ? " hurts" : " helps" : ""),
+		class: "tok" + (w == x.tokens.length >> 1 ? " centre" : "") + (marked ? effect > 0 ? " hurts" : " helps" : ""),
 	}, pieceNodes(pieces));
 	if (x.acts[w] > 0)
 		node.style.setProperty("--a", (8 + 92 * Math.min(1, x.acts[w] / scale.max)).toFixed(1) + "%");
@@ -74,7 +74,7 @@ function exampleToken(x, w, pieces, scale) {
 }
 
 function exampleLine(x, names, scale) {
-	const lists = piecesOf(x.tokens, names), centre = site.index.radius, block = site.index.block;
+	const lists = piecesOf(x.tokens, names), centre = x.tokens.length >> 1, block = site.index.block;
 	const tokens = x.tokens.map((id, w) => id == NO_TOKEN ? null : exampleToken(x, w, lists[w], scale));
 	const value = short(x.acts[centre]), line = el("p", {
 		class: "context", tabindex: 0, role: "group", dir: direction(lists),

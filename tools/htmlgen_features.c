@@ -25,9 +25,12 @@ struct batch {
 #define U16(b, id) ((const uint16_t *)(b)->data[TOP_##id])
 #define F32(b, id) ((const float *)(b)->data[TOP_##id])
 
-static size_t examples(const struct top_shape *s)
+/* How many of a list are there: what is missing would be at its end. */
+static size_t listed(const uint32_t *v, size_t n)
 {
-	return s->K + s->I * s->M;
+	while (n && v[n - 1] == TOP_NONE)
+		n--;
+	return n;
 }
 
 static void numbers_u32(struct buf *b, const uint32_t *v, size_t n)
@@ -50,21 +53,23 @@ static void numbers_f32(struct buf *b, const float *v, size_t n)
 }
 
 /* [centre, "tokens", [place, activation, effect, effect on the logit, …]]: most places are 0 and left out; 0: no example. */
-static void example(struct buf *b, const struct batch *a, size_t e)
+static void example(struct buf *b, const struct batch *a, size_t i, size_t e)
 {
-	const size_t W = 2 * a->t->s.R + 1;
-	const float *acts = F32(a, ACTS) + e * W, *effects = F32(a, EFFECTS) + e * W;
-	const float *logits = F32(a, LOGIT_EFFECTS) + e * W;
+	const struct top_shape *s = &a->t->s;
+	const struct top_window win = top_window(s, e);
+	const size_t at = i * top_cells(s) + win.at;
+	const uint32_t centre = U32(a, CENTRE)[i * top_examples(s) + e];
+	const float *acts = F32(a, ACTS) + at, *effects = F32(a, EFFECTS) + at, *logits = F32(a, LOGIT_EFFECTS) + at;
 	bool first = true;
 
-	if (U32(a, CENTRE)[e] == TOP_NO_EXAMPLE) {
+	if (centre == TOP_NO_EXAMPLE) {
 		buf_add(b, "0", 1);
 		return;
 	}
-	buf_printf(b, "[%u,", U32(a, CENTRE)[e]);
-	js_base64(b, U16(a, TOKENS) + e * W, W * sizeof(uint16_t));
+	buf_printf(b, "[%u,", centre);
+	js_base64(b, U16(a, TOKENS) + at, win.width * sizeof(uint16_t));
 	buf_add(b, ",[", 2);
-	for (size_t w = 0; w < W; w++)
+	for (size_t w = 0; w < win.width; w++)
 		if (acts[w] != 0 || effects[w] != 0 || logits[w] != 0) {
 			buf_printf(b, first ? "%zu," : ",%zu,", w);
 			js_number(b, (double)acts[w]);
@@ -77,10 +82,44 @@ static void example(struct buf *b, const struct batch *a, size_t e)
 	buf_add(b, "]]", 2);
 }
 
+/* ,"name":[indices],"value":[theirs] */
+static void relatives(struct buf *b, const char *name, const uint32_t *who, const char *value, const float *what, size_t n)
+{
+	n = listed(who, n);
+	buf_printf(b, ",\"%s\":", name);
+	numbers_u32(b, who, n);
+	buf_printf(b, ",\"%s\":", value);
+	numbers_f32(b, what, n);
+}
+
+/* ,"name":[ids],"nameCount":[theirs] */
+static void neighbours(struct buf *b, const char *name, const uint16_t *ids, const uint32_t *counts, size_t n)
+{
+	size_t i = 0;
+
+	buf_printf(b, ",\"%s\":[", name);
+	for (; i < n && ids[i] != TOP_NO_TOKEN; i++)
+		buf_printf(b, i ? ",%u" : "%u", ids[i]);
+	buf_printf(b, "],\"%sCount\":", name);
+	numbers_u32(b, counts, i);
+}
+
+static void company(struct buf *b, const struct batch *a, size_t i)
+{
+	const size_t N = a->t->s.N, A = a->t->s.A, B = a->t->s.B;
+
+	relatives(b, "near", U32(a, NEAR) + i * N, "nearCos", F32(a, NEAR_COS) + i * N, N);
+	relatives(b, "together", U32(a, TOGETHER) + i * N, "togetherShare", F32(a, TOGETHER_SHARE) + i * N, N);
+	relatives(b, "align", U32(a, ALIGN) + i * A, "alignValue", F32(a, ALIGN_VALUE) + i * A, A);
+	buf_printf(b, ",\"sampled\":%u", U32(a, SAMPLED)[i]);
+	neighbours(b, "before", U16(a, BEFORE) + i * B, U32(a, BEFORE_COUNT) + i * B, B);
+	neighbours(b, "on", U16(a, ON) + i * B, U32(a, ON_COUNT) + i * B, B);
+	neighbours(b, "after", U16(a, AFTER) + i * B, U32(a, AFTER_COUNT) + i * B, B);
+}
+
 static void feature(struct buf *b, const struct batch *a, size_t i)
 {
 	const struct top_shape *s = &a->t->s;
-	const size_t E = examples(s);
 
 	buf_printf(b, "{\"hist\":");
 	numbers_u32(b, U32(a, HIST) + i * s->H, s->H);
@@ -96,11 +135,12 @@ static void feature(struct buf *b, const struct batch *a, size_t i)
 	js_base64(b, U16(a, LOGIT_IDS) + i * 2 * s->L, 2 * s->L * sizeof(uint16_t));
 	buf_printf(b, ",\"logits\":");
 	numbers_f32(b, F32(a, LOGITS) + i * 2 * s->L, 2 * s->L);
+	company(b, a, i);
 	buf_printf(b, ",\"examples\":[");
-	for (size_t e = 0; e < E; e++) {
+	for (size_t e = 0; e < top_examples(s); e++) {
 		if (e)
 			buf_add(b, ",", 1);
-		example(b, a, i * E + e);
+		example(b, a, i, e);
 	}
 	buf_add(b, "]}", 2);
 }
@@ -127,12 +167,14 @@ static void write_group(void *arg, size_t g)
 static void top_tokens(const struct batch *a, size_t i, uint16_t out[SITE_TOPS])
 {
 	const struct top_shape *s = &a->t->s;
-	const size_t W = 2 * s->R + 1, e0 = i * examples(s);
+	const uint32_t *centre = U32(a, CENTRE) + i * top_examples(s);
+	const uint16_t *tokens = U16(a, TOKENS) + i * top_cells(s);
 	uint16_t ids[64];
 	size_t count[64], n = 0;
 
-	for (size_t k = 0; k < s->K && k < 64 && U32(a, CENTRE)[e0 + k] != TOP_NO_EXAMPLE; k++) {
-		const uint16_t id = U16(a, TOKENS)[(e0 + k) * W + s->R];
+	for (size_t k = 0; k < s->K && k < 64 && centre[k] != TOP_NO_EXAMPLE; k++) {
+		const struct top_window w = top_window(s, k);
+		const uint16_t id = tokens[w.at + w.width / 2];
 		size_t at = 0;
 
 		while (at < n && ids[at] != id)

@@ -81,8 +81,13 @@ struct top top_read(const char *dir)
 		.I = number(t.index, "intervals", 1, 1000, path),
 		.M = number(t.index, "samples", 1, 10000, path),
 		.R = number(t.index, "radius", 0, 10000, path),
+		.RT = number(t.index, "top_radius", 0, 10000, path),
 		.H = number(t.index, "bins", 1, 10000, path),
 		.L = number(t.index, "logits", 1, 10000, path),
+		.N = number(t.index, "near", 1, 10000, path),
+		.A = number(t.index, "align", 1, 10000, path),
+		.B = number(t.index, "neighbours", 1, 10000, path),
+		.P = number(t.index, "sampled", 1, 1 << 30, path),
 	};
 	t.tokens = number(t.index, "tokens", 1, 1e18, path);
 	number(t.index, "block", 1, 1 << 30, path);
