@@ -18,6 +18,7 @@
 
 enum {
 	SITE_GROUP = 16, SITE_ROWS = 1024, SITE_NUMBERS = 16384,
+	SITE_BATCH = SITE_ROWS, /* features read at once: a bound on memory */
 	SITE_TOPS = 4,          /* tokens and logits shown in a table's row */
 	SITE_SPARK = 25         /* columns of its histogram */
 };
@@ -39,6 +40,21 @@ struct top {
 };
 struct top top_read(const char *dir);   /* dies with one line on anything amiss */
 void top_release(struct top *t);
+
+/* Features [first, first + n) of topk's directory, and where they go. */
+struct batch {
+	struct site *site;
+	const struct top *t;
+	struct shards *in[TOP_N_FIELDS];
+	void *data[TOP_N_FIELDS];       /* each field's rows of these features */
+	size_t first, n;
+};
+#define U32(b, id) ((const uint32_t *)(b)->data[TOP_##id])
+#define U16(b, id) ((const uint16_t *)(b)->data[TOP_##id])
+#define F32(b, id) ((const float *)(b)->data[TOP_##id])
+void batch_open(struct batch *b);       /* site and t are set, the rest is zero */
+void batch_read(struct batch *b);       /* those from first on; at the end of a field also its end mark */
+void batch_close(struct batch *b);
 
 /* Log10 density of features that fire, and how many there are of each kind. */
 enum { SITE_DENSITY_BINS = 80 };

@@ -9,22 +9,6 @@
 #include "pool.h"
 #include "prog.h"
 
-/* Features at once: the rows chunk, and a bound on memory. */
-enum { BATCH = SITE_ROWS };
-_Static_assert(BATCH % SITE_GROUP == 0 && SITE_NUMBERS % BATCH == 0, "chunks must tile batches");
-
-struct batch {
-	struct site *site;
-	const struct top *t;
-	struct shards *in[TOP_N_FIELDS];
-	void *data[TOP_N_FIELDS];       /* field's rows of features [first, first + n) */
-	size_t first, n;
-};
-
-#define U32(b, id) ((const uint32_t *)(b)->data[TOP_##id])
-#define U16(b, id) ((const uint16_t *)(b)->data[TOP_##id])
-#define F32(b, id) ((const float *)(b)->data[TOP_##id])
-
 /* How many of a list are there: what is missing would be at its end. */
 static size_t listed(const uint32_t *v, size_t n)
 {
@@ -289,64 +273,23 @@ static void count(const struct batch *a, struct density *d)
 	}
 }
 
-static void open_batch(struct batch *a)
-{
-	for (int i = 0; i < TOP_N_FIELDS; i++) {
-		const struct top_field f = top_field(&a->t->s, (enum top_name)i);
-		char *path = top_path(a->t->dir, &f);
-
-		a->in[i] = shards_open((char *[]){ path, NULL });
-		a->data[i] = xcalloc(xmul(f.rows / a->t->s.F, BATCH), xmul(f.cols, dtype_size(f.dtype)));
-		free(path);
-	}
-}
-
-/* Reads the next features; at the end of a field also its end mark. */
-static void read_batch(struct batch *a)
-{
-	const size_t left = a->t->s.F - a->first;
-
-	a->n = left < BATCH ? left : BATCH;
-	for (int i = 0; i < TOP_N_FIELDS; i++) {
-		const struct top_field f = top_field(&a->t->s, (enum top_name)i);
-		const size_t want = f.rows / a->t->s.F * a->n, bytes = f.cols * dtype_size(f.dtype);
-		size_t got = 0, n;
-
-		while (got < want && (n = shards_read(a->in[i], (char *)a->data[i] + got * bytes, want - got)) > 0)
-			got += n;
-		char *more = xmalloc(bytes);
-
-		if (got < want || (a->n == left && shards_read(a->in[i], more, 1) > 0))
-			die("'%s': field '%s' has not the %zu rows that it says", a->t->dir, f.name, f.rows);
-		free(more);
-	}
-}
-
-static void close_batch(struct batch *a)
-{
-	for (int i = 0; i < TOP_N_FIELDS; i++) {
-		shards_close(a->in[i]);
-		free(a->data[i]);
-	}
-}
-
 struct density features_write(struct site *site, const struct top *t, double cut)
 {
 	struct batch a = { .site = site, .t = t };
 	struct numbers v = { 0 };
 	struct density d = { .cut = cut };
 
-	open_batch(&a);
+	batch_open(&a);
 	prog_start("features", t->s.F);
 	for (; a.first < t->s.F; a.first += a.n) {
-		read_batch(&a);
+		batch_read(&a);
 		count(&a, &d);
 		pool_for((a.n + SITE_GROUP - 1) / SITE_GROUP, write_group, &a);
 		write_rows(&a);
 		write_numbers(&a, &v);
 		prog_step(a.n);
 	}
-	close_batch(&a);
+	batch_close(&a);
 	buf_free(&v.active);
 	buf_free(&v.max);
 	buf_free(&v.mean);
