@@ -56,6 +56,7 @@ enum { TOP_NO_TOKEN = 0xFFFF };
 	X(SAMPLED, "sampled", DT_U32, 1, 1)             /* firings sampled */ \
 	X(ALIGN, "align", DT_U32, 1, s->A)              /* inputs where the decoder column is largest, by size … */ \
 	X(ALIGN_VALUE, "align_value", DT_F32, 1, s->A)  /* … and what it is there; columns of unit norm */ \
+	X(ALIGN_L1, "align_l1", DT_F32, 1, 1)           /* sum of the sizes of all entries; 0: a column of zeros */ \
 	X(BEFORE, "before", DT_U16, 1, s->B)            /* tokens most often just before sampled firings; ties: smaller id */ \
 	X(BEFORE_COUNT, "before_count", DT_U32, 1, s->B) \
 	X(ON, "on", DT_U16, 1, s->B)                    /* … under them */ \

@@ -24,6 +24,7 @@ struct relate relate_new(const struct top_shape *s)
 	r.together_share = xcalloc(N, sizeof(*r.together_share));
 	r.align = filled(A, sizeof(*r.align));
 	r.align_value = xcalloc(A, sizeof(*r.align_value));
+	r.align_l1 = xcalloc(s->F, sizeof(*r.align_l1));
 	r.sampled = xcalloc(s->F, sizeof(*r.sampled));
 	for (size_t i = 0; i < 3; i++) {
 		r.around[i] = filled(B, sizeof(*r.around[i]));
@@ -34,7 +35,7 @@ struct relate relate_new(const struct top_shape *s)
 
 void relate_free(struct relate *r)
 {
-	void *const parts[] = { r->near, r->near_cos, r->together, r->together_share, r->align, r->align_value,
+	void *const parts[] = { r->near, r->near_cos, r->together, r->together_share, r->align, r->align_value, r->align_l1,
 		r->sampled, r->around[0], r->around[1], r->around[2], r->around_count[0], r->around_count[1],
 		r->around_count[2] };
 
@@ -58,9 +59,13 @@ static void align(const struct columns *c, size_t i)
 	const size_t A = c->r->s.A, at = (c->from + i) * A;
 	const float *u = c->unit + i * c->D;
 	struct heap h = heap_new(A);
+	double l1 = 0;
 
-	for (size_t d = 0; d < c->D; d++)
+	for (size_t d = 0; d < c->D; d++) {
 		heap_push(&h, fabsf(u[d]), d, d);
+		l1 += (double)fabsf(u[d]);
+	}
+	c->r->align_l1[c->from + i] = (float)l1;
 	heap_sort(&h);
 	for (size_t j = 0; j < h.n; j++) {
 		c->r->align[at + j] = (uint32_t)h.item[j].payload;

@@ -9,7 +9,7 @@
  *	relate_firings(&r, firings, active);    (the others)
  *	relate_free(&r);
  *
- * Members are those of top.h, (F,N), (F,A) or (F,B).
+ * Members are those of top.h, (F,N), (F,A), (F,B) or (F).
  */
 #include "firings.h"
 #include "sae.h"
@@ -18,7 +18,7 @@
 struct relate {
 	struct top_shape s;
 	uint32_t *near, *together, *align, *sampled;
-	float *near_cos, *together_share, *align_value;
+	float *near_cos, *together_share, *align_value, *align_l1;
 	uint16_t *around[3];            /* before, on, after */
 	uint32_t *around_count[3];
 };

@@ -283,6 +283,7 @@ def largest_of(who, value, all_of, key, want_size, name):
 near, near_cos, align, align_value = (field(x) for x in ("near", "near_cos", "align", "align_value"))
 largest_of(near, near_cos, cos, lambda v: v, min(N, F - 1), "features of largest cosine")
 largest_of(align, align_value, column.T, abs, min(A, len(column)), "neurons of largest weight")
+check(np.abs(field("align_l1")[:, 0] - np.abs(column).sum(0)).max() < 1e-4, "sums of all weights' sizes")
 
 # ---- company on sampled firings; what they are is known where all are sampled
 on_tokens = (flat > 0).astype(np.int64)

@@ -17,7 +17,7 @@ recomputed() { # name, options of topk…: of all tokens, whole contexts shown
 }
 recomputed "every window" --gpt gpt.safetensors --sae sae.safetensors -j2 --k 5 --sampled 65536
 ok "index and a shard a field" test "$(ls all | tr '\n' ' ')" = "active.u32.zst acts.f32.zst after.u16.zst after_count.u32.zst align.u32.zst \
-align_value.f32.zst before.u16.zst before_count.u32.zst centre.u32.zst effects.f32.zst hist.u32.zst index.json interval.u32.zst \
+align_l1.f32.zst align_value.f32.zst before.u16.zst before_count.u32.zst centre.u32.zst effects.f32.zst hist.u32.zst index.json interval.u32.zst \
 logit_effect.f32.zst logit_effects.f32.zst logit_hist.u32.zst logit_ids.u16.zst logit_range.f32.zst logits.f32.zst max.f32.zst mean.f32.zst \
 near.u32.zst near_cos.f32.zst on.u16.zst on_count.u32.zst sampled.u32.zst together.u32.zst together_share.f32.zst tokens.u16.zst "
 model gpt2.safetensors sae2.safetensors layers=2 bias=0 width=12 heads=3 features=37 shift=2.0 seed=2

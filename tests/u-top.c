@@ -45,6 +45,7 @@ int main(void)
 	check_field(&s, TOP_SAMPLED, "d/top/sampled.u32.zst", 7, 1);
 	check_field(&s, TOP_ALIGN, "d/top/align.u32.zst", 7, 4);
 	check_field(&s, TOP_ALIGN_VALUE, "d/top/align_value.f32.zst", 7, 4);
+	check_field(&s, TOP_ALIGN_L1, "d/top/align_l1.f32.zst", 7, 1);
 	check_field(&s, TOP_BEFORE, "d/top/before.u16.zst", 7, 5);
 	check_field(&s, TOP_BEFORE_COUNT, "d/top/before_count.u32.zst", 7, 5);
 	check_field(&s, TOP_ON, "d/top/on.u16.zst", 7, 5);

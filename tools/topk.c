@@ -8,7 +8,7 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 3 };
+enum { OUTPUT_VERSION = 4 };
 
 static const char usage[] =
 	"usage: topk [options] --gpt GPT --sae SAE --contexts C -o DIR TOKENS…\n"

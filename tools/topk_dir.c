@@ -143,7 +143,7 @@ static uint64_t write_fields(struct run *r, const char *tool, const char *dir, j
 		[TOP_LOGIT_IDS] = l.ids, [TOP_LOGITS] = l.values, [TOP_LOGIT_RANGE] = l.range,
 		[TOP_LOGIT_HIST] = l.hist, [TOP_NEAR] = e.near, [TOP_NEAR_COS] = e.near_cos,
 		[TOP_TOGETHER] = e.together, [TOP_TOGETHER_SHARE] = e.together_share, [TOP_SAMPLED] = e.sampled,
-		[TOP_ALIGN] = e.align, [TOP_ALIGN_VALUE] = e.align_value,
+		[TOP_ALIGN] = e.align, [TOP_ALIGN_VALUE] = e.align_value, [TOP_ALIGN_L1] = e.align_l1,
 		[TOP_BEFORE] = e.around[0], [TOP_BEFORE_COUNT] = e.around_count[0],
 		[TOP_ON] = e.around[1], [TOP_ON_COUNT] = e.around_count[1],
 		[TOP_AFTER] = e.around[2], [TOP_AFTER_COUNT] = e.around_count[2],
