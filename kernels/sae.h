@@ -44,8 +44,9 @@ void sae_init(struct sae *s, uint64_t seed);
 void sae_load(struct sae *s, const struct tensors *t);
 void sae_store(struct sae *s, struct tensors_writer *w);        /* borrows until sae_free */
 struct sae *sae_open(const struct backend *be, const char *path, size_t max_rows, char id[33]);
-/* Dies when the autoencoder's metadata name the GPT it was trained on, and that is another than gpt. */
-void sae_check_gpt(const struct tensors *t, const char *path, const char *gpt_id, const char *gpt);
+/* How many features it has.  Dies when it is no autoencoder of D inputs, or its metadata name the GPT
+ * that it was trained on, and that is another than gpt. */
+size_t sae_check_gpt(const struct tensors *t, const char *path, size_t D, const char *gpt_id, const char *gpt);
 void sae_save_state(struct sae *s, struct buf *st);
 void sae_load_state(struct sae *s, struct cursor *st);
 #endif

@@ -55,13 +55,20 @@ void sae_store(struct sae *s, struct tensors_writer *w)
 	free(x);
 }
 
-struct sae *sae_open(const struct backend *be, const char *path, size_t max_rows, char id[33])
+/* (F,D) */
+static const struct tensor *encoder(const struct tensors *t, const char *path)
 {
-	struct tensors *t = tensors_open(path);
 	const struct tensor *enc = tensors_find(t, "encoder.weight");
 
 	if (!enc || enc->ndim != 2 || !enc->shape[0] || !enc->shape[1])
 		die("'%s' is no autoencoder: no matrix encoder.weight", path);
+	return enc;
+}
+
+struct sae *sae_open(const struct backend *be, const char *path, size_t max_rows, char id[33])
+{
+	struct tensors *t = tensors_open(path);
+	const struct tensor *enc = encoder(t, path);
 	struct sae *s = sae_new(be, enc->shape[1], enc->shape[0], max_rows, SAE_EVAL);
 
 	sae_load(s, t);
@@ -71,12 +78,16 @@ struct sae *sae_open(const struct backend *be, const char *path, size_t max_rows
 	return s;
 }
 
-void sae_check_gpt(const struct tensors *t, const char *path, const char *gpt_id, const char *gpt)
+size_t sae_check_gpt(const struct tensors *t, const char *path, size_t D, const char *gpt_id, const char *gpt)
 {
+	const struct tensor *enc = encoder(t, path);
 	const char *id = tensors_meta(t, "gpt");
 
+	if (enc->shape[1] != D)
+		die("'%s' reads %zu activations; '%s' has %zu", path, enc->shape[1], gpt, D);
 	if (id && strcmp(id, "none") && strcmp(id, gpt_id))
 		die("'%s' was trained on activations of another GPT than '%s'", path, gpt);
+	return enc->shape[0];
 }
 
 static size_t sizes(const struct sae *s, real *const parts[12], size_t n[12])

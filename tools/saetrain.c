@@ -470,13 +470,11 @@ static int run_eval(void)
 	judge_open(&j, o.gpt, o.val, o.eval_contexts);
 	struct tensors *t = tensors_open(o.eval);
 
-	sae_check_gpt(t, o.eval, j.id, o.gpt);
+	sae_check_gpt(t, o.eval, 4 * j.c.n_embd, j.id, o.gpt);
 	tensors_close(t);
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	struct sae *s = sae_open(be, o.eval, judge_rows(&j), NULL);
 
-	if (s->D != 4 * j.c.n_embd)
-		die("'%s' has %zu activations, '%s' %zu inputs", o.gpt, 4 * j.c.n_embd, o.eval, s->D);
 	judge_start(&j, be);
 	const struct eval_result e = judge_figures(&j, s, o.ultra_low);
 

@@ -75,8 +75,8 @@ static struct recipe *recipe(const struct run *r)
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		recipe_add(p, numbers[i].key, "%llu", (unsigned long long)numbers[i].v);
 	recipe_add(p, "device", "%s %s", o.c.device, backend_precision(o.c.device, o.c.precision));
-	recipe_add(p, "gpt", "%s", r->gpt_id);
-	recipe_add(p, "sae", "%s", r->sae_id);
+	recipe_add(p, "gpt", "%s", r->m.gpt_id);
+	recipe_add(p, "sae", "%s", r->m.sae_id);
 	recipe_add(p, "tokens", "%s", r->tok.id);
 	return p;
 }
@@ -94,14 +94,10 @@ static void check_options(char **paths)
 	o.c.output = file_plain(o.c.output);
 }
 
-static void check_sizes(const struct run *r, const struct gpt_config *c, const struct tensor *enc)
+static void check_sizes(const struct run *r, const struct gpt_config *c)
 {
 	const uint64_t left = r->tok.count - min64(o.skip, r->tok.count);
 
-	if (!enc || enc->ndim != 2 || !enc->shape[0] || !enc->shape[1])
-		die("'%s' is no autoencoder: no matrix encoder.weight", o.sae);
-	if (enc->shape[1] != 4 * c->n_embd)
-		die("'%s' reads %zu activations; '%s' has %zu", o.sae, enc->shape[1], o.gpt, 4 * c->n_embd);
 	if (o.contexts > left)
 		die("'%s' has %llu windows of %zu tokens behind the %llu skipped; --contexts asks for %llu",
 		    r->tok.name, (unsigned long long)left, r->tok.T, (unsigned long long)o.skip,
@@ -121,23 +117,21 @@ static void add_meta(void *arg, const char *key, const char *value)
 	json_object_set_new(arg, key, json_string(value));
 }
 
-static void open_inputs(struct run *r, const struct tensors *gpt, struct tensors *sae, char **paths)
+static void open_inputs(struct run *r, char **paths)
 {
-	const struct gpt_config *c = &r->c;
-	const struct tensor *enc = tensors_find(sae, "encoder.weight");
+	const struct gpt_config *c = &r->m.c;
 
 	r->tok = windows_open(paths, c->block_size, c->vocab_size, o.cache);
 	r->rows = (struct rows){ .seed = o.c.seed, .contexts = o.contexts, .block = c->block_size,
 		.windows = r->tok.count };
-	check_sizes(r, c, enc);
-	sae_check_gpt(sae, o.sae, r->gpt_id, o.gpt);
-	r->shape = (struct top_shape){ .F = enc->shape[0], .K = o.k, .I = o.intervals, .M = o.samples, .R = o.radius,
+	check_sizes(r, c);
+	r->shape = (struct top_shape){ .F = r->m.F, .K = o.k, .I = o.intervals, .M = o.samples, .R = o.radius,
 		.RT = o.top_radius, .H = o.bins, .L = o.logits, .N = o.near, .A = o.align, .B = o.neighbours,
-		.P = firings_fit(enc->shape[0], o.sampled) };
+		.P = firings_fit(r->m.F, o.sampled) };
 	r->gpt_meta = json_object();
 	r->sae_meta = json_object();
-	tensors_meta_each(gpt, add_meta, r->gpt_meta);
-	tensors_meta_each(sae, add_meta, r->sae_meta);
+	tensors_meta_each(r->m.gpt, add_meta, r->gpt_meta);
+	tensors_meta_each(r->m.sae, add_meta, r->sae_meta);
 }
 
 /* The same directory is there: make looks at index.json. */
@@ -172,13 +166,13 @@ static void summary(const struct run *r)
 	    (unsigned long long)(o.contexts * r->tok.T), r->w->n);
 }
 
-static void make(struct run *r, const struct tensors *gpt, const struct tensors *sae)
+static void make(struct run *r)
 {
 	struct outdir *dir = outdir_open(o.c.output, "index.json");
 	struct recipe *p = recipe(r), *state = recipe(r);
 	char *tool = xformat("topk %d", OUTPUT_VERSION);
 
-	passes_start(r, gpt, sae, o.c.device, o.c.precision);
+	passes_start(r, o.c.device, o.c.precision);
 	recipe_add(state, "backend", "%s %s", r->g->be->name, r->g->be->precision); /* a run goes on only where it began */
 	passes_run(r, state);
 	const uint64_t bytes = dir_write(r, tool, outdir_part(dir));
@@ -201,23 +195,18 @@ int main(int argc, char **argv)
 
 	check_options(paths);
 	pool_start(o.c.threads);
-	struct run r = { .output = o.c.output, .contexts = o.contexts, .skip = o.skip, .batch = o.batch,
+	struct run r = { .m = models_open(o.gpt, o.sae), .output = o.c.output, .contexts = o.contexts, .skip = o.skip, .batch = o.batch,
 		.seed = o.c.seed, .memory = o.c.memory, .save_every = o.save_every };
-	struct tensors *gpt = tensors_open(o.gpt), *sae = tensors_open(o.sae);
 
-	r.c = gpt_config_from(gpt, o.gpt);
-	tensors_id(gpt, r.gpt_id);
-	tensors_id(sae, r.sae_id);
-	open_inputs(&r, gpt, sae, paths);
+	open_inputs(&r, paths);
 	struct recipe *p = recipe(&r);
 
 	if (!is_fresh(&r, p))
-		make(&r, gpt, sae);
+		make(&r);
 	recipe_free(p);
 	json_decref(r.gpt_meta);
 	json_decref(r.sae_meta);
 	windows_close(&r.tok);
-	tensors_close(gpt);
-	tensors_close(sae);
+	models_close(&r.m);
 	return 0;
 }

@@ -5,7 +5,7 @@
  * directory that comes of it.
  *
  *	struct run r = { .contexts = 2000, .batch = 4, … };
- *	passes_start(&r, gpt, sae, device, precision);
+ *	passes_start(&r, device, precision);
  *	passes_run(&r, state);                  (resumes; saves states)
  *	bytes = dir_write(&r, "topk 3", part);
  *	passes_end(&r);
@@ -16,6 +16,7 @@
 #include "attrib.h"
 #include "examples.h"
 #include "firings.h"
+#include "models.h"
 #include "rows.h"
 #include "show.h"
 #include "windows.h"
@@ -29,10 +30,9 @@ struct run {
 	uint64_t contexts, skip, batch, seed, memory;   /* memory: bytes of activations kept from pass to pass */
 	double save_every;      /* seconds */
 	/* inputs */
-	struct gpt_config c;
+	struct models m;
 	struct windows tok;
 	struct rows rows;
-	char gpt_id[33], sae_id[33];
 	json_t *gpt_meta, *sae_meta;
 	/* nets and results */
 	struct gpt *g;
@@ -59,8 +59,7 @@ struct run {
 };
 
 /* The nets of both checkpoints and room for results, in shape's sizes */
-void passes_start(struct run *r, const struct tensors *gpt, const struct tensors *sae, const char *device,
-		  const char *precision);
+void passes_start(struct run *r, const char *device, const char *precision);
 /* Goes on from a state of this recipe, if there is one. */
 void passes_run(struct run *r, const struct recipe *p);
 void passes_end(struct run *r);

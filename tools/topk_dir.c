@@ -71,8 +71,8 @@ static struct meta provenance(const struct run *r, const char *tool)
 {
 	struct meta m = { 0 };
 
-	meta_add(&m, "gpt", "%s", r->gpt_id);
-	meta_add(&m, "sae", "%s", r->sae_id);
+	meta_add(&m, "gpt", "%s", r->m.gpt_id);
+	meta_add(&m, "sae", "%s", r->m.sae_id);
 	meta_add(&m, "tokens", "%s", r->tok.id);
 	meta_add(&m, "via", "%s --contexts %llu --skip %llu --radius %zu --top-radius %zu --seed %llu", tool,
 		 (unsigned long long)r->contexts, (unsigned long long)r->skip, r->shape.R, r->shape.RT,
@@ -176,7 +176,7 @@ static void write_index(struct run *r, const char *dir, json_t *fields)
 		json_object_set_new(index, numbers[i].key, json_integer((json_int_t)numbers[i].v));
 	json_object_set(index, "gpt", r->gpt_meta);
 	json_object_set(index, "sae", r->sae_meta);
-	json_object_set_new(index, "ids", json_pack("{s:s, s:s, s:s}", "gpt", r->gpt_id, "sae", r->sae_id,
+	json_object_set_new(index, "ids", json_pack("{s:s, s:s, s:s}", "gpt", r->m.gpt_id, "sae", r->m.sae_id,
 						    "tokens", r->tok.id));
 	json_object_set(index, "fields", fields);
 	char *text = json_dumps(index, JSON_INDENT(1) | JSON_PRESERVE_ORDER);

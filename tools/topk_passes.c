@@ -199,16 +199,12 @@ void passes_run(struct run *r, const struct recipe *p)
 
 /* ---- nets and memory ---- */
 
-void passes_start(struct run *r, const struct tensors *gpt, const struct tensors *sae, const char *device,
-		  const char *precision)
+void passes_start(struct run *r, const char *device, const char *precision)
 {
 	const struct backend *be = backend_open(device, precision);
 	const size_t rows = xmul(r->batch, r->tok.T);
 
-	r->g = gpt_new(be, &r->c, r->batch, GPT_EVAL);
-	gpt_load(r->g, gpt);
-	r->s = sae_new(be, 4 * r->c.n_embd, r->shape.F, rows, SAE_EVAL);
-	sae_load(r->s, sae);
+	models_load(&r->m, be, r->batch, rows, &r->g, &r->s);
 	r->x = examples_new(&r->shape, r->seed);
 	r->fired = firings_new(r->shape.F, r->shape.P, r->seed, FIRINGS_LIMIT);
 	r->a = attrib_new(r->g, r->s, rows);
