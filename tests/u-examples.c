@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "dense.h"
 #include "dies.h"
 #include "pool.h"
 #include "rng.h"
@@ -29,26 +30,6 @@ static float *activations(void)
 	return f;
 }
 
-static struct active *sparse(const float *f, size_t rows)
-{
-	uint32_t *row = xcalloc(rows * F, sizeof(*row)), *feat = xcalloc(rows * F, sizeof(*feat));
-	float *v = xcalloc(rows * F, sizeof(*v)), *effect = xcalloc(rows * F, sizeof(*effect));
-	size_t n = 0;
-
-	for (size_t i = 0; i < rows * F; i++)
-		if (!(f[i] <= 0)) {
-			row[n] = (uint32_t)(i / F);
-			feat[n] = (uint32_t)(i % F);
-			v[n] = f[i];
-			effect[n++] = i % 3 ? f[i] : -2 * f[i];
-		}
-	struct active *a = active_new(F, n);
-
-	active_fill(a, row, feat, v, effect, n);
-	free(row), free(feat), free(v), free(effect);
-	return a;
-}
-
 static struct examples *run(const float *f, size_t block, size_t save_at)
 {
 	struct examples *x = examples_new(&shape, SEED);
@@ -58,7 +39,7 @@ static struct examples *run(const float *f, size_t block, size_t save_at)
 		for (size_t c = 0; c < CONTEXTS; c += block) {
 			const size_t n = CONTEXTS - c < block ? CONTEXTS - c : block;
 
-			struct active *a = sparse(f + c * T * F, n * T);
+			struct active *a = dense_active(f + c * T * F, n * T, F);
 
 			if (pass == 0)
 				examples_scan(x, a);
@@ -222,7 +203,7 @@ static void scan_with(void *value)
 	float *f = activations();
 
 	f[7 * F + 3] = *(float *)value;
-	examples_scan(examples_new(&shape, SEED), sparse(f, N));
+	examples_scan(examples_new(&shape, SEED), dense_active(f, N, F));
 }
 
 int main(void)
