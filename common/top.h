@@ -116,5 +116,8 @@ struct top_field {
 
 struct top_field top_field(const struct top_shape *s, enum top_name which);
 char *top_path(const char *dir, const struct top_field *f);     /* caller frees */
+/* The n tokens on which a feature is strongest, from its rows of CENTRE and TOKENS: those of its strongest
+ * activations (of the first 64), the more frequent first; TOP_NO_TOKEN where there are fewer. */
+void top_tokens(const struct top_shape *s, const uint32_t *centre, const uint16_t *tokens, uint16_t *out, size_t n);
 
 #endif

@@ -12,9 +12,7 @@
  *	rI      top tokens, top logits, small histogram of SITE_ROWS features: a table's rows
  *	fI      everything else of SITE_GROUP features
  */
-#include <jansson.h>
-
-#include "top.h"
+#include "top_dir.h"
 
 enum {
 	SITE_GROUP = 16, SITE_ROWS = 1024, SITE_NUMBERS = 16384,
@@ -28,18 +26,6 @@ struct site {
 	const char *dir;
 	_Atomic uint64_t bytes; /* written */
 };
-
-/* topk's directory: index.json and the shards' ids, checked against each other. */
-struct top {
-	const char *dir;
-	struct top_shape s;
-	uint64_t tokens;        /* read to find the examples */
-	uint64_t bytes;         /* of its shards */
-	json_t *index;
-	char ids[TOP_N_FIELDS][33];
-};
-struct top top_read(const char *dir);   /* dies with one line on anything amiss */
-void top_release(struct top *t);
 
 /* Features [first, first + n) of topk's directory, and where they go. */
 struct batch {

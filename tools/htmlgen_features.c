@@ -147,40 +147,6 @@ static void write_group(void *arg, size_t g)
 	free(name);
 }
 
-/* The tokens on which a feature is strongest: those of its top activations, the more frequent first. */
-static void top_tokens(const struct batch *a, size_t i, uint16_t out[SITE_TOPS])
-{
-	const struct top_shape *s = &a->t->s;
-	const uint32_t *centre = U32(a, CENTRE) + i * top_examples(s);
-	const uint16_t *tokens = U16(a, TOKENS) + i * top_cells(s);
-	uint16_t ids[64];
-	size_t count[64], n = 0;
-
-	for (size_t k = 0; k < s->K && k < 64 && centre[k] != TOP_NO_EXAMPLE; k++) {
-		const struct top_window w = top_window(s, k);
-		const uint16_t id = tokens[w.at + w.width / 2];
-		size_t at = 0;
-
-		while (at < n && ids[at] != id)
-			at++;
-		if (at == n) {
-			ids[n] = id;
-			count[n++] = 0;
-		}
-		count[at]++;
-	}
-	for (size_t j = 0; j < SITE_TOPS; j++) {
-		size_t best = 0;
-
-		for (size_t at = 1; at < n; at++)
-			if (count[at] > count[best])
-				best = at;
-		out[j] = n && count[best] ? ids[best] : TOP_NO_TOKEN;
-		if (n)
-			count[best] = 0;
-	}
-}
-
 /* H bins in SITE_SPARK columns, heights on a log scale: 0 to 255. */
 static void spark(const uint32_t *hist, size_t H, uint8_t out[SITE_SPARK])
 {
@@ -204,7 +170,8 @@ static void write_rows(const struct batch *a)
 	struct buf b = { 0 };
 
 	for (size_t i = 0; i < a->n; i++) {
-		top_tokens(a, i, tokens + i * SITE_TOPS);
+		top_tokens(s, U32(a, CENTRE) + i * top_examples(s), U16(a, TOKENS) + i * top_cells(s), tokens + i * SITE_TOPS,
+			   SITE_TOPS);
 		for (size_t j = 0; j < SITE_TOPS; j++)
 			logits[i * SITE_TOPS + j] = j < s->L ? U16(a, LOGIT_IDS)[i * 2 * s->L + j] : TOP_NO_TOKEN;
 		spark(U32(a, HIST) + i * s->H, s->H, sparks + i * SITE_SPARK);

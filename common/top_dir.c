@@ -1,5 +1,4 @@
-/* topk's directory: what index.json says, and whether the shards agree. */
-#include "htmlgen.h"
+#include "top_dir.h"
 
 #include <stdlib.h>
 #include <string.h>
