@@ -165,7 +165,7 @@ is "the end of a text keeps characters apart" "bytes:C3 name:end of text bytes:A
 is "Hebrew runs from right to left" "rtl ltr" 'direction([[{ kind: "text", text: "שלום עולם abc" }]]) + " " + direction([[{ kind: "text", text: "abc שלום xyz" }]])'
 
 # Shading is activation over the maximum; underlines stand on the predicted token: effect w on token w + 1, blue above 0.
-step goto f=0
+step goto f=0 click .all
 is "shades and underlines follow the numbers" "true" '(async () => {
 	const part = (await load("f0"))[0], max = (await columns()).max[0], R = site.index.top_radius, lines = document.querySelector(".examples").querySelectorAll(".context");
 	const most = Math.max(0.1, ...part.examples.flatMap(x => x ? unpack(x).effects.map(Math.abs) : []));
@@ -176,6 +176,7 @@ is "shades and underlines follow the numbers" "true" '(async () => {
 			const s = spans.shift(), e = (w ? x.effects[w - 1] : 0) / most, a = parseFloat(s.style.getPropertyValue("--a"));
 			return (w == R) == s.classList.contains("centre") && (x.acts[w] > 0 ? Math.abs(a - (8 + 92 * x.acts[w] / max)) < 0.06 : isNaN(a)) &&
 				s.classList.contains("hurts") == (e > 0.02) && s.classList.contains("helps") == (-e > 0.02); }) && !spans.length; }); })()'
+step click .all
 step hover .centre
 is "pointing at a token tells its numbers" true '(t => /token \d+/.test(t) && /activation0\.\d/.test(t) && /effect/.test(t) && /on its logit/.test(t))(document.querySelector("#tip").textContent)'
 step do 'document.querySelector(".context").focus({ focusVisible: true })' key ArrowRight
@@ -224,7 +225,7 @@ is "a dot of the scatter is a feature" true '(c => { const b = c.getBoundingClie
 step goto f=007
 is "zeros before a number" "Feature 7" 'document.querySelector("h1").textContent'
 step goto f=3
-is "a dead feature has no rank" "dead density 0 % 0 tokens" '[".badge", ".facts"].map(s => document.querySelector(s).innerText.replace(/\s+/g, " ").replace(/ of .*/, "")).join(" ")'
+is "a dead feature has no rank" "dead density ? 0 % 0 tokens" '[".badge", ".facts"].map(s => document.querySelector(s).innerText.replace(/\s+/g, " ").replace(/ of .*/, "")).join(" ")'
 step goto f=40
 is "a feature that is not there" "There is no feature 40: they are 0 to 39." '$("trouble").hidden || $("trouble").textContent'
 step goto f=4 click '#theme'
@@ -234,6 +235,74 @@ is "narrow: a feature" 0 'document.documentElement.scrollWidth - innerWidth'
 step goto about
 is "narrow: the overview" 0 'document.documentElement.scrollWidth - innerWidth'
 step size 1400x1000 silent "no error on the way"
+
+# ---- a feature's view: words, contexts that expand, legibility ----
+step goto f=0 do 'document.querySelector(".facts .why").focus()' key Enter
+is "a word tells what it means, by keyboard" "density The share of all tokens on which a feature is active." 'document.querySelector(":popover-open").textContent'
+step key Escape
+is "... until Escape" 0 'document.querySelectorAll(":popover-open").length'
+step click '.aside .why'
+is "... by a click or a tap" true '(b => b.left >= 0 && b.right <= innerWidth && b.height > 20)(document.querySelector(".aside .meaning:popover-open").getBoundingClientRect())'
+step click h1
+is "... until one elsewhere" 0 'document.querySelectorAll(":popover-open").length'
+is "words that a stranger needs are explained where they stand" "" '[document.querySelector(".badge").textContent, "density", "activation", "effect on the logit", "logit weight", "ablation effect", "interval"]
+	.filter(w => ![...document.querySelectorAll("main .meaning b")].some(b => b.textContent == w)).join()'
+step key '?'
+is "? tells the words" true '(text => $("keys").open && ["L0", "ultra-low density", "ablation effect", "cosine", "neuron alignment"].every(w => text.includes(w)))($("words").innerText)'
+step key Escape open wide/html/index.html#f=0
+shown='[...document.querySelectorAll(".context")].map(l => l.childElementCount).join()'
+reach() { # feature tokens: how many of each example are within so many tokens of its own
+	echo "load('f0').then(p => p[$1].examples.filter(x => x).map(unpack).map(x => x.tokens.filter((id, w) => id != NO_TOKEN && Math.abs(w - middle(x)) <= $2).length).join())"
+}
+is "examples show ten tokens to either side" true "(async () => $shown == await $(reach 0 10))()"
+is "... and there are more" true "(async () => $shown != await $(reach 0 999))()"
+line='document.querySelector(".context")'
+step do "window.few = $line.childElementCount" click '.more'
+is "a button shows the rest" "true true" "[$line.childElementCount > few, document.querySelector('.more').ariaExpanded].join(' ')"
+step do "$line.focus()" key Enter
+is "Enter in an example does, too" "true false" "[$line.childElementCount == few, document.querySelector('.more').ariaExpanded].join(' ')"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do step key ArrowRight; done
+is "arrows end where what is shown ends" "#f=0 true" "[location.hash, $line.lastElementChild.classList.contains('at')].join(' ')"
+step do 'document.activeElement.blur()' click .all
+is "all at once" true "(async () => $shown == await $(reach 0 999))()"
+is "... with a name that is what is shown" true "$line.ariaLabel.includes($line.textContent.replace(/[·␣]/g, ' ').trim().slice(0, 5))"
+step key ArrowRight
+is "... of the next feature, too" "true true Collapse all" "(async () => [location.hash == '#f=1' && $shown == await $(reach 1 999),
+	[...document.querySelectorAll('.more')].every(m => m.ariaExpanded == 'true'), document.querySelector('.all').textContent].join(' '))()"
+step click .all
+is "... and back" true "(async () => $shown == await $(reach 1 10))()"
+is "headings are in order" "" '[...document.querySelectorAll("main :is(h1, h2, h3, h4)")].map(h => Number(h.tagName[1])).filter((n, i, all) => n > (all[i - 1] ?? 0) + 1).join()'
+is "what has the focus shows it" "" '[...document.querySelectorAll("main a, main button, main .context")].filter(n => { n.focus({ focusVisible: true });
+	const s = getComputedStyle(n); return document.activeElement != n || s.outlineStyle == "none" || parseFloat(s.outlineWidth) < 2; }).map(n => n.outerHTML).join()'
+step do 'document.activeElement.blur()' size 390x800
+is "narrow: nothing to the side" 0 'document.documentElement.scrollWidth - innerWidth'
+step size 1400x1000
+# Text and what is behind it: a ratio of 4.5 at least (WCAG 2, relative luminance).
+faint='(() => {
+	const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+	const rgba = css => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = css; pen.fillRect(0, 0, 1, 1); return [...pen.getImageData(0, 0, 1, 1).data].map(v => v / 255); };
+	const over = (a, b) => b.map((v, i) => i < 3 ? a[i] * a[3] + v * (1 - a[3]) : 1);
+	const light = c => [0.2126, 0.7152, 0.0722].reduce((s, w, i) => s + w * (c[i] <= 0.04045 ? c[i] / 12.92 : ((c[i] + 0.055) / 1.055) ** 2.4), 0);
+	const behind = n => n ? over(rgba(getComputedStyle(n).backgroundColor), behind(n.parentElement)) : [1, 1, 1, 1];
+	const faint = new Map();
+	for (const n of document.querySelectorAll("body *")) {
+		if (![...n.childNodes].some(t => t.nodeType == 3 && t.data.trim()) || !n.getClientRects().length || n.closest("[aria-hidden=true]")) continue;
+		const s = getComputedStyle(n), under = behind(n), ink = over(rgba(n.ownerSVGElement ? s.fill : s.color), under);
+		const [a, b] = [light(ink), light(under)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
+		const key = n.tagName + "." + (n.className.baseVal ?? n.className);
+		if (ratio < 4.5 && !(faint.get(key) <= ratio)) faint.set(key, Number(ratio.toFixed(2)));
+	}
+	return [...faint].join(" ");
+})()'
+for look in light dark; do
+	step $look
+	for f in 0 3 4 5; do
+		step goto f=$f
+		is "$look: text of feature $f stands out" "" "$faint"
+	done
+done
+step light silent "nor was there any here"
+
 step open gap/index.html#f=20
 is "a chunk that is missing" "cannot load data/f1.js" '$("trouble").textContent'
 step goto f=39
@@ -252,6 +321,8 @@ begin=$(date +%s%N)
 ok "a site of 4096 features" "$BIN/htmlgen" -q --metrics big/sae.jsonl --gpt-metrics big/gpt.jsonl -o big/html big/top
 took=$((($(date +%s%N) - begin) / 1000000))
 ok "... in less than 10 s" test $took -lt 10000
+"$TOP/tests/make-top" wide 8 R=16 || exit 1
+ok "a site of wide windows" "$BIN/htmlgen" -q -o wide/html wide/top
 cp -r html gap && rm gap/data/f1.js && echo 'chunk("f7", 1);' >gap/data/f2.js
 if "$TOP/tests/browse" html/index.html >/dev/null 2>&1; then
 	"$TOP/tests/browse" html/index.html "${steps[@]}" >seen 2>trouble

@@ -17,6 +17,7 @@ site_js:
 	.incbin "tools/htmlgen_curves.js"
 	.incbin "tools/htmlgen_table.js"
 	.incbin "tools/htmlgen_index.js"
+	.incbin "tools/htmlgen_example.js"
 	.incbin "tools/htmlgen_feature.js"
 site_js_end:
 	.byte 0

@@ -61,7 +61,7 @@ const wideWidth = () => Math.min(1100, Math.max(400, $("main").clientWidth - 30)
  * xLabel, yLabel, lines [[x, text, anchor]…], bar(i) -> { cls, title, click } }
  */
 function bars(edges, counts, o) {
-	const box = { W: o.W, H: o.H, left: 44, right: 10, top: o.lines ? 24 : 10, bottom: 36 };
+	const box = { W: o.W, H: o.H, left: 58, right: 10, top: o.lines ? 24 : 10, bottom: 36 };
 	const base = box.H - box.bottom, most = Math.max(2, ...counts), n = counts.length;
 	const x = v => box.left + (v - edges[0]) / (edges[n] - edges[0]) * (box.W - box.left - box.right);
 	const up = o.log ? c => (Math.log10(c) + 0.3) / (Math.log10(most) + 0.4) : c => c / most / 1.05;

@@ -69,3 +69,6 @@ function placeBelow(note, button) {
 	note.style.top = box.bottom + 6 + window.scrollY + "px";
 }
 
+
+/* A heading and beside it, so that its name stays its own: the button of a word, or other elements. */
+const heading = (tag, text, word, ...more) => el("div", { class: "titled" }, el(tag, {}, text), word && why(word), more);
