@@ -130,10 +130,11 @@ GPT := $(OUT)/gpt.safetensors
 ACTS := $(patsubst %,$(OUT)/acts/%.zst,$(call numbers,$(SHARDS)))
 MIX := $(ACTS:$(OUT)/acts/%=$(OUT)/mix/%)
 SITE := $(SAE)/html/index.html
+NEURONPEDIA := $(SAE)/neuronpedia/skipped_indexes.json
 STAGE = -j $(THREADS) -s $(SEED)
 NET = --device $(DEVICE) --precision $(PRECISION)
 # Tools leave whole outputs only, so make deletes none when one fails, is interrupted or finds another at work.
-.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SITE)
+.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SITE) $(NEURONPEDIA)
 # Under make -jN the tools of N shards (-j: of all) share threads and memory.
 jobs = $(patsubst -j%,%,$(or $(patsubst -j,-j1000,$(filter -j%,$(MAKEFLAGS))),-j1))
 SHARE = $(words $(wordlist 1,$(jobs),$(MIX)))
@@ -141,7 +142,7 @@ PART = -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(if $(filter 1,$(SHAR
 	--from=iec $(MEMORY)) / $(SHARE))))
 given = $(if $(filter-out 0,$($2)),$1 $($2))
 
-.PHONY: tokens gpt acts mix pick sae top html demo corpus sweep
+.PHONY: tokens gpt acts mix pick sae top html neuronpedia demo corpus sweep
 tokens: $(TOKENS)
 gpt: $(GPT)
 acts: $(ACTS)
@@ -150,6 +151,7 @@ pick: $(OUT)/pick.zst
 sae: $(SAE)/sae.safetensors
 top: $(SAE)/top/index.json
 html: $(SITE)
+neuronpedia: $(NEURONPEDIA)
 demo: $(SITE)
 	@$(BIN)/htmlgen --summary $(SAE)/sae.jsonl --gpt-metrics $(GPT:.safetensors=.jsonl)
 	@echo "site: $(abspath $<)"
@@ -184,12 +186,13 @@ knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM ITERS GPT_LR GPT_MIN_
 knobs_acts := CONTEXTS SAMPLES SHARDS DTYPE WINDOW SEED DEVICE PRECISION
 knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
 knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
+knobs_neuronpedia := NP_MODEL NP_SET
 knobs_top := TOP_CONTEXTS RADIUS TOP_RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
 knob_text = $(foreach k,$(knobs_$1),$k=$($k))
 changed = $(shell find -L $(TEXT) -newer $(OUT)/tokens/train.zst -print -quit 2>/dev/null)
 stale = $(if $(subst [$(file <$2)],,[$(call knob_text,$1)]),FORCE)
 keep = mkdir -p $(@D); echo '$(subst ','\'',$(call knob_text,$1))' >$@
-$(foreach s,tokens gpt acts pick top,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
+$(foreach s,tokens gpt acts pick top neuronpedia,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
 	@$(call keep,$*)
 $(SAE)/knobs: $$(call stale,sae,$$@)
 	@$(call keep,sae)
@@ -233,6 +236,12 @@ $(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(B
 $(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen $(call unstamped,$(SAE)/html)
 	$(call run,HTML,$(@D),$(BIN)/htmlgen -j $(THREADS) --metrics $(SAE)/sae.jsonl --gpt-metrics $(OUT)/gpt.jsonl -o $(@D) $(<D))
 
+# The same data for Neuronpedia and what else reads SAEDashboard's files
+NP_MODEL ?= featuremill
+NP_SET ?=
+$(NEURONPEDIA): $(SAE)/top/index.json $(BIN)/htmlgen $(OUT)/knobs/neuronpedia $(call unstamped,$(SAE)/neuronpedia)
+	$(call run,NP,$(@D),$(BIN)/htmlgen -j $(THREADS) --np-model '$(NP_MODEL)' --np-set '$(NP_SET)' --neuronpedia $(@D) $(<D))
+
 # L1S: values of L1, one autoencoder each; ends in a table and a plot of L0 against loss recovered.
 L1S ?= 1e-7 3e-7 1e-6
 sweep: $(BIN)/htmlgen
@@ -257,6 +266,7 @@ define HELP
 make deps demo           text to feature pages on this machine, in minutes
 make deps check          all tests
 make STAGE               up to one of: tokens gpt acts mix pick sae top html
+make neuronpedia         the pages' data for other viewers; NP_MODEL= NP_SET= their names there
 make sae L1=1e-6         one knob changed: what follows from it is made again
 make sweep L1S="…"       several L1: table and plot of L0 against loss recovered
 make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))

@@ -89,7 +89,8 @@ struct top top_read(const char *dir)
 		.P = number(t.index, "sampled", 1, 1 << 30, path),
 	};
 	t.tokens = number(t.index, "tokens", 1, 1e18, path);
-	number(t.index, "block", 1, 1 << 30, path);
+	t.contexts = number(t.index, "contexts", 1, 1e18, path);
+	t.block = number(t.index, "block", 1, 1 << 30, path);
 	for (int i = 0; i < TOP_N_FIELDS; i++)
 		check_field(&t, (enum top_name)i, path);
 	free(path);

@@ -16,6 +16,7 @@ struct top {
 	const char *dir;
 	struct top_shape s;
 	uint64_t tokens;        /* read to find the examples */
+	uint64_t contexts, block;       /* which are so many of so many tokens */
 	uint64_t bytes;         /* of its shards */
 	json_t *index;
 	char ids[TOP_N_FIELDS][33];

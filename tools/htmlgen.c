@@ -12,19 +12,21 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 3, CURVE_POINTS = 1000 };
+enum { OUTPUT_VERSION = 3, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
 
 static const char usage[] =
-	"usage: htmlgen [options] -o SITE TOP\n"
+	"usage: htmlgen [options] [-o SITE] [--neuronpedia DIR] TOP\n"
 	"       htmlgen --summary SAE.jsonl [--gpt-metrics GPT.jsonl]\n"
-	"Makes the directory SITE, to be opened at SITE/index.html, from TOP, topk's directory.\n"
+	"Makes from TOP, topk's directory, the directory SITE, to be opened at SITE/index.html,\n"
+	"and the directory DIR of batch-N.json as SAEDashboard writes them for Neuronpedia: one or both.\n"
 	"e.g.:  htmlgen --metrics sae.jsonl --gpt-metrics gpt.jsonl -o html top\n";
 
 static struct {
 	struct opt_common c;
 	const char *metrics, *gpt_metrics, *summary;
+	const char *neuronpedia, *np_model, *np_layer, *np_set, *np_dataset;
 	double cut;
-} o = { .c = OPT_COMMON_INIT };
+} o = { .c = OPT_COMMON_INIT, .np_model = "featuremill", .np_dataset = "" };
 
 static const struct opt opts[] = {
 	OPT_STR('o', "output", &o.c.output, "SITE", "the directory to make"),
@@ -32,6 +34,11 @@ static const struct opt opts[] = {
 	OPT_STR(0, "gpt-metrics", &o.gpt_metrics, "FILE", "gptrain's metrics"),
 	OPT_STR(0, "summary", &o.summary, "FILE", "print saetrain's final figures; make nothing"),
 	OPT_F64(0, "ultra-low", &o.cut, 0, 1, "density below which a feature counts as ultra-low; 0: as in saetrain"),
+	OPT_STR(0, "neuronpedia", &o.neuronpedia, "DIR", "the directory to make of Neuronpedia's files"),
+	OPT_STR(0, "np-model", &o.np_model, "ID", "… their model_id"),
+	OPT_STR(0, "np-layer", &o.np_layer, "N", "… their layer; default: the model's last"),
+	OPT_STR(0, "np-set", &o.np_set, "ID", "… their sae_set; default: mlp-, features, L1 coefficient"),
+	OPT_STR(0, "np-dataset", &o.np_dataset, "ID", "… their dataset, at Hugging Face"),
 	OPT_THREADS(&o.c), OPT_QUIET(&o.c), OPT_END
 };
 
@@ -66,21 +73,37 @@ static void add_file(struct recipe *r, const char *key, const char *path)
 	buf_free(&text);
 }
 
-static struct recipe *recipe(const struct top *t)
+/* What all outputs are made of. */
+static struct recipe *recipe(const char *what, unsigned version, const struct top *t)
 {
-	struct recipe *r = recipe_new("htmlgen", OUTPUT_VERSION);
+	struct recipe *r = recipe_new(what, version);
 	char *index = xformat("%s/index.json", t->dir);
+
+	for (int i = 0; i < TOP_N_FIELDS; i++)
+		recipe_add(r, "field", "%s", t->ids[i]);
+	add_file(r, "index", index);
+	free(index);
+	return r;
+}
+
+static struct recipe *site_recipe(const struct top *t)
+{
+	struct recipe *r = recipe("htmlgen", OUTPUT_VERSION, t);
 
 	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
 		recipe_add(r, assets[i].name, "%016llx", (unsigned long long)
 			   XXH3_64bits(assets[i].from, (size_t)(assets[i].to - assets[i].from)));
-	for (int i = 0; i < TOP_N_FIELDS; i++)
-		recipe_add(r, "field", "%s", t->ids[i]);
 	recipe_add(r, "ultra-low", "%.17g", cut_of(t));
-	add_file(r, "index", index);
 	add_file(r, "metrics", o.metrics);
 	add_file(r, "gpt-metrics", o.gpt_metrics);
-	free(index);
+	return r;
+}
+
+static struct recipe *neuronpedia_recipe(const struct top *t, const struct neuronpedia *np)
+{
+	struct recipe *r = recipe("htmlgen --neuronpedia", NEURONPEDIA_VERSION, t);
+
+	recipe_add(r, "names", "%s %llu %s %s", np->model, (unsigned long long)np->layer, np->set, np->dataset);
 	return r;
 }
 
@@ -129,25 +152,73 @@ static void sync_site(const char *site)
 		die_errno("cannot sync '%s'", site);
 }
 
-static void make(const struct top *t)
-{
-	struct outdir *dir = outdir_open(o.c.output, "data/vocab.js");
-	struct site site = { .dir = outdir_part(dir) };
-	char *data = xformat("%s/data", site.dir);
+/* One of the directories: made, or only touched. */
+struct product {
+	const char *output;
+	const char *mark;       /* a file of every such directory */
+	const char *face;       /* the file whose time counts */
+	void (*fill)(const struct product *p, struct site *site, const struct top *t);
+	const struct neuronpedia *np;
+};
 
+static void fill_site(const struct product *p, struct site *site, const struct top *t)
+{
+	char *data = xformat("%s/data", site->dir);
+
+	(void)p;
 	if (mkdir(data, 0777) != 0)
 		die_errno("cannot make '%s'", data);
 	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
-		site_file(&site, assets[i].name, assets[i].from, (size_t)(assets[i].to - assets[i].from));
-	vocab_write(&site);
-	const struct density d = features_write(&site, t, cut_of(t));
+		site_file(site, assets[i].name, assets[i].from, (size_t)(assets[i].to - assets[i].from));
+	vocab_write(site);
+	const struct density d = features_write(site, t, cut_of(t));
 
-	write_site(&site, t, &d);
-	sync_site(site.dir);
-	recipe_unstamp(o.c.output);
-	outdir_commit(dir);
-	prog_finish(t->bytes, site.bytes);
+	write_site(site, t, &d);
 	free(data);
+}
+
+static void fill_neuronpedia(const struct product *p, struct site *site, const struct top *t)
+{
+	neuronpedia_write(site, t, p->np);
+}
+
+static void make(const struct product *p, const struct top *t, struct recipe *r)
+{
+	char *face = xformat("%s/%s", p->output, p->face);
+
+	if (file_exists(face) && recipe_fresh(r, p->output)) {
+		file_touch(face);
+	} else {
+		struct outdir *dir = outdir_open(p->output, p->mark);
+		struct site site = { .dir = outdir_part(dir) };
+
+		p->fill(p, &site, t);
+		sync_site(site.dir);
+		recipe_unstamp(p->output);
+		outdir_commit(dir);
+		recipe_stamp(r, p->output);
+		prog_finish(t->bytes, site.bytes);
+	}
+	recipe_free(r);
+	free(face);
+}
+
+/* "" and "-" are no directories. */
+static const char *directory(const char *path)
+{
+	return !path || !*path || !strcmp(path, "-") ? NULL : file_plain(path);
+}
+
+static void check_options(char **paths)
+{
+	if (!paths[0] || paths[1])
+		die_usage("one directory of topk is needed");
+	o.c.output = directory(o.c.output);
+	o.neuronpedia = directory(o.neuronpedia);
+	if (!o.c.output && !o.neuronpedia)
+		die_usage("-o SITE or --neuronpedia DIR is needed: what is made is a directory");
+	if (o.c.output && o.neuronpedia && !strcmp(o.c.output, o.neuronpedia))
+		die_usage("-o and --neuronpedia name the same directory");
 }
 
 int main(int argc, char **argv)
@@ -158,24 +229,18 @@ int main(int argc, char **argv)
 		metrics_summary(o.summary, o.gpt_metrics);
 		return 0;
 	}
-	if (!paths[0] || paths[1])
-		die_usage("one directory of topk is needed");
-	if (!strcmp(o.c.output, "-"))
-		die_usage("-o SITE is needed: the site is a directory");
-	o.c.output = file_plain(o.c.output);
+	check_options(paths);
 	pool_start(o.c.threads);
 	struct top t = top_read(paths[0]);
-	struct recipe *r = recipe(&t);
-	char *page = xformat("%s/index.html", o.c.output);
 
-	if (file_exists(page) && recipe_fresh(r, o.c.output)) {
-		file_touch(page);
-	} else {
-		make(&t);
-		recipe_stamp(r, o.c.output);
-	}
-	free(page);
-	recipe_free(r);
+	struct neuronpedia np = neuronpedia_names(&t, o.np_model, o.np_layer, o.np_set, o.np_dataset);
+
+	if (o.c.output)
+		make(&(struct product){ o.c.output, "data/vocab.js", "index.html", fill_site, NULL }, &t, site_recipe(&t));
+	if (o.neuronpedia)
+		make(&(struct product){ o.neuronpedia, "skipped_indexes.json", "skipped_indexes.json", fill_neuronpedia, &np },
+		     &t, neuronpedia_recipe(&t, &np));
+	free(np.set);
 	top_release(&t);
 	return 0;
 }

@@ -11,6 +11,8 @@
  *	nI      active, max, mean of SITE_NUMBERS features from I·SITE_NUMBERS on, as base64 arrays
  *	rI      top tokens, top logits, small histogram of SITE_ROWS features: a table's rows
  *	fI      everything else of SITE_GROUP features
+ *
+ * Or, for Neuronpedia and what else reads SAEDashboard's files, batch-N.json and its companions (below).
  */
 #include "top_dir.h"
 
@@ -26,6 +28,8 @@ struct site {
 	const char *dir;
 	_Atomic uint64_t bytes; /* written */
 };
+
+void *top_load(const struct top *t, enum top_name which);       /* all of a field; caller frees */
 
 /* Features [first, first + n) of topk's directory, and where they go. */
 struct batch {
@@ -54,6 +58,41 @@ struct density {
 /* Writes nI, rI and fI; features with 0 < density < cut are ultra-low. */
 struct density features_write(struct site *site, const struct top *t, double cut);
 void vocab_write(struct site *site);
+
+/*
+ * Files batch-N.json, features [128·N, 128·N + 128) without dead ones, with skipped_indexes.json
+ * (the dead ones) and run_settings.json beside them; ASCII throughout.  Where SAEDashboard's fields and
+ * topk's differ, the fields hold:
+ *
+ *	neuron_alignment_*      inputs of the autoencoder whose entries in the decoder column of unit norm are largest by size;
+ *	                        _values: the entries, _l1: their share of the sum of all entries' sizes
+ *	correlated_features_*   of features often active on the same tokens, those most correlated with this one, firings
+ *	                        taken as 0 and 1: _pearson is their correlation, _l1 (as in SAEDashboard) their
+ *	                        cosine, both from the share of sampled firings; decoder cosines have no field
+ *	correlated_neurons_*    empty: topk does not compare features with neurons
+ *	frac_nonzero            active tokens over tokens read, 0 to 1
+ *	freq_hist_*             bars of (0, max], dead tokens apart; values are the bars' middles
+ *	pos_*, neg_*, logits_hist_*     logit weights through the final layernorm, minus their median
+ *	activations             the strongest (bin_min -1, bin_max the feature's maximum, bin_contains -1), then samples of
+ *	                        equal intervals of activation (bin_contains: the interval's active tokens over all
+ *	                        tokens read); values are activations; the centre is qualifying_token_index
+ *	dfa_*, decoder_weights_dist     empty: of attention
+ *
+ * A string is a token's text.  A character cut into several tokens stands whole at that one of them where the
+ * feature is most active (the first if at none) and the others' strings are empty, so that strings joined
+ * are the text.  Bytes that belong to no whole character in the window are written <0xE2>; so is NUL, <0x00>,
+ * which databases refuse.
+ */
+enum { NEURONPEDIA_BATCH = 128 };
+struct neuronpedia {
+	const char *model, *dataset;
+	char *set;              /* caller frees */
+	uint64_t layer;
+};
+/* layer NULL: the last of the model's; set NULL or "": mlp-F-l1-L.  Dies (usage) on what is no name. */
+struct neuronpedia neuronpedia_names(const struct top *t, const char *model, const char *layer, const char *set,
+				     const char *dataset);
+void neuronpedia_write(struct site *site, const struct top *t, const struct neuronpedia *np);
 
 /* Metrics, JSON Lines: {"key": [values…]}, keys of nested objects joined by a dot; line count
  * thinned to about `limit` with an evaluation and as many without, the last and those that resampled kept. */

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-_Static_assert(SITE_BATCH % SITE_ROWS == 0 && SITE_ROWS % SITE_GROUP == 0 && SITE_NUMBERS % SITE_BATCH == 0,
-	       "chunks must tile batches");
+_Static_assert(SITE_BATCH % SITE_ROWS == 0 && SITE_ROWS % SITE_GROUP == 0 && SITE_NUMBERS % SITE_BATCH == 0 &&
+	       SITE_BATCH % NEURONPEDIA_BATCH == 0, "files must tile batches");
 
 /* Exactly `rows` rows of a field and, when they are its last, its end mark. */
 static void read_rows(const struct top *t, struct shards *in, const struct top_field *f, void *p, size_t rows, bool last)
@@ -27,6 +27,17 @@ static struct shards *open_field(const struct top *t, const struct top_field *f)
 
 	free(path);
 	return in;
+}
+
+void *top_load(const struct top *t, enum top_name which)
+{
+	const struct top_field f = top_field(&t->s, which);
+	void *p = xcalloc(f.rows, xmul(f.cols, dtype_size(f.dtype)));
+	struct shards *in = open_field(t, &f);
+
+	read_rows(t, in, &f, p, f.rows, true);
+	shards_close(in);
+	return p;
 }
 
 void batch_open(struct batch *b)
