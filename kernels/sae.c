@@ -196,6 +196,30 @@ void sae_find_active(struct sae *s, const real *x, size_t N)
 		make_active(s, a->n);
 }
 
+void sae_get_active(const struct sae *s, struct sae_found *p)
+{
+	const struct sae_active *a = &s->active;
+
+	if (a->n > p->cap) {
+		p->cap = a->n + a->n / 4;
+		p->rows = xrealloc(p->rows, p->cap, sizeof(*p->rows));
+		p->feats = xrealloc(p->feats, p->cap, sizeof(*p->feats));
+		p->f = xrealloc(p->f, p->cap, sizeof(*p->f));
+	}
+	p->n = a->n;
+	s->be->get(p->rows, a->rows, a->n * sizeof(*p->rows));
+	s->be->get(p->feats, a->feats, a->n * sizeof(*p->feats));
+	s->be->get(p->f, a->f, a->n * sizeof(*p->f));
+}
+
+void sae_found_free(struct sae_found *p)
+{
+	free(p->rows);
+	free(p->feats);
+	free(p->f);
+	*p = (struct sae_found){ 0 };
+}
+
 void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *sums)
 {
 	struct sae_sums own = { 0 };

@@ -64,6 +64,13 @@ void sae_fired(struct sae *s, uint32_t *count);
 /* Evaluation: x in backend memory (N,D), N <= max_rows.  sums +=; fired is reset first. */
 void sae_encode(struct sae *s, const real *x, size_t N);        /* s->f */
 void sae_find_active(struct sae *s, const real *x, size_t N);   /* s->active: what is > 0 of it, or no number */
+struct sae_found {              /* the same on the host; zero-initialise, grows, sae_found_free */
+	uint32_t *rows, *feats;
+	real *f;
+	size_t n, cap;
+};
+void sae_get_active(const struct sae *s, struct sae_found *out);
+void sae_found_free(struct sae_found *p);
 void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *sums);    /* s->xhat, fired */
 /* host rows in, host err2 (N) and l1 (N) out: what resampling weighs rows by */
 void sae_row_losses(struct sae *s, const float *x, size_t N, float *err2, float *l1);

@@ -46,11 +46,8 @@ struct run {
 	/* one batch of contexts */
 	size_t n;
 	int32_t *idx, *targets;
-	struct pairs {          /* active (token, feature) of it, host */
-		uint32_t *rows, *feats;
-		float *f, *effect;
-		size_t cap;
-	} p;
+	struct sae_found found; /* active (token, feature) of it, on the host, … */
+	float *effect;          /* … and its effect on the logit */
 	/* What the first pass found, for the second: batches from context kept_from on, as many as memory holds */
 	struct active **kept;
 	size_t n_kept;

@@ -32,36 +32,21 @@ static struct gpt_hook forward(struct run *r)
 	return gpt_forward_hook(r->g, r->idx, r->n, r->tok.T);
 }
 
-static void grow(struct pairs *p, size_t n)
-{
-	if (n <= p->cap)
-		return;
-	p->cap = n + n / 4;
-	p->rows = xrealloc(p->rows, p->cap, sizeof(*p->rows));
-	p->feats = xrealloc(p->feats, p->cap, sizeof(*p->feats));
-	p->f = xrealloc(p->f, p->cap, sizeof(*p->f));
-	p->effect = xrealloc(p->effect, p->cap, sizeof(*p->effect));
-}
-
 /* What is active in it, and its effects on logits */
 static struct active *encode(struct run *r)
 {
-	const struct backend *be = r->g->be;
 	const struct gpt_hook h = forward(r);
 	const size_t rows = r->n * r->tok.T;
-	const struct sae_active *found = &r->s->active;
-	struct pairs *p = &r->p;
+	struct sae_found *p = &r->found;
 
 	sae_find_active(r->s, h.acts, rows);
 	attrib_residual(r->a, &h, rows);
-	struct active *a = active_new(r->shape.F, found->n);
+	sae_get_active(r->s, p);
+	r->effect = xrealloc(r->effect, p->cap, sizeof(*r->effect));
+	attrib_logit_active(r->a, &r->s->active, r->targets, rows, r->effect);
+	struct active *a = active_new(r->shape.F, p->n);
 
-	grow(p, found->n);
-	be->get(p->rows, found->rows, found->n * sizeof(*p->rows));
-	be->get(p->feats, found->feats, found->n * sizeof(*p->feats));
-	be->get(p->f, found->f, found->n * sizeof(*p->f));
-	attrib_logit_active(r->a, found, r->targets, rows, p->effect);
-	active_fill(a, p->rows, p->feats, p->f, p->effect, found->n);
+	active_fill(a, p->rows, p->feats, p->f, r->effect, p->n);
 	return a;
 }
 
@@ -216,10 +201,8 @@ void passes_end(struct run *r)
 {
 	free(r->idx);
 	free(r->targets);
-	free(r->p.rows);
-	free(r->p.feats);
-	free(r->p.f);
-	free(r->p.effect);
+	sae_found_free(&r->found);
+	free(r->effect);
 	for (size_t i = 0; i < r->n_kept; i++)
 		active_free(r->kept[i]);
 	free(r->kept);
