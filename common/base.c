@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -444,4 +445,11 @@ double now_secs(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+size_t processors(void)
+{
+	cpu_set_t set_of;
+
+	return sched_getaffinity(0, sizeof(set_of), &set_of) == 0 ? (size_t)CPU_COUNT(&set_of) : 1;
 }

@@ -68,5 +68,6 @@ bool parse_size(const char *s, uint64_t *v);    /* decimal with K M G T, powers 
 bool parse_double(const char *s, double *v);    /* finite */
 
 double now_secs(void);          /* monotonic */
+size_t processors(void);        /* that this process may run on */
 
 #endif

@@ -1,7 +1,6 @@
 #include "opt.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,13 +152,6 @@ static bool letter_options(const struct opt *opts, const char *arg, const char *
 		return !arg[1];
 	}
 	return false;
-}
-
-static uint64_t processors(void)
-{
-	cpu_set_t set_of;
-
-	return sched_getaffinity(0, sizeof(set_of), &set_of) == 0 ? (uint64_t)CPU_COUNT(&set_of) : 1;
 }
 
 /* Is path there, and neither a file nor a folder? */
