@@ -249,7 +249,42 @@ is "words that a stranger needs are explained where they stand" "" '[document.qu
 	.filter(w => ![...document.querySelectorAll("main .meaning b")].some(b => b.textContent == w)).join()'
 step key '?'
 is "? tells the words" true '(text => $("keys").open && ["L0", "ultra-low density", "ablation effect", "cosine", "neuron alignment"].every(w => text.includes(w)))($("words").innerText)'
-step key Escape open wide/html/index.html#f=0
+step key Escape
+# What is like it and around it, against the data; features that have less of it.
+alike='(async f => { const g = (await load("f" + Math.floor(f / site.chunks.group)))[f % site.chunks.group], texts = css => [...document.querySelectorAll(css)].map(n => n.textContent), names = await vocab();
+	const said = (ids, counts) => ids.map((id, i) => tokenNode(id, names).textContent + counts[i]).join();
+	return { g, texts, names, said, lists: [...document.querySelectorAll(".links")].map(l => [...l.querySelectorAll("a")].map(a => a.hash.slice(3)).join()) }; })'
+for f in 0 12 39; do
+	step goto f=$f
+	is "features like $f, by cosine and co-activation, are linked" true "$alike($f).then(({ g, lists }) => g.near.length == 8 && lists.join(' ') == [g.near, g.together].join(' '))"
+	is "... with their values" true "$alike($f).then(({ g, texts }) => texts('.links .n').join() == [...g.nearCos.map(v => v.toFixed(3)), ...g.togetherShare.map(v => percent(v))].join())"
+	is "... and their top tokens" true "$alike($f).then(async ({ g, texts, names }) => texts('.links .tokens').join() == (await Promise.all([...g.near, ...g.together].map(async k =>
+		k == 3 ? 'dead' : Array.from((await rowOf(k)).tokens).filter(id => id != NO_TOKEN).map(id => tokenNode(id, names).textContent + ' ').join('')))).join())"
+	is "tokens before, at and after, with counts" true "$alike($f).then(({ g, texts, said }) => texts('.three tr').join() == [said(g.before, g.beforeCount), said(g.on, g.onCount), said(g.after, g.afterCount)].join())"
+	is "neurons, as bars to the side of their sign" true "$alike($f).then(({ g, texts }) => texts('.neurons tr').join() == g.align.map((n, i) => 'neuron ' + n + signed(g.alignValue[i])).join() &&
+		[...document.querySelectorAll('.neurons .entry')].every((b, i) => { const e = b.getBoundingClientRect(), a = b.parentElement.getBoundingClientRect(), middle = (a.left + a.right) / 2, v = Math.max(-1, Math.min(1, g.alignValue[i]));
+			return Math.abs((v < 0 ? e.left : e.right) - middle - v * a.width / 2) < 1 && Math.abs((v < 0 ? e.right : e.left) - middle) < 1; }))"
+done
+is "words that came with them" "" '["cosine", "co-activation", "neuron alignment", "firing"].filter(w => ![...document.querySelectorAll("main .meaning b")].some(b => b.textContent == w)).join()'
+step click '.links a'
+is "a link opens the other" true "load('f2').then(p => location.hash == '#f=' + p[39 % 16].near[0])"
+step goto f=3
+is "a dead feature: what its direction tells, nothing of firings" "Logit weights,Similar features,Neuron alignment It is never active." \
+	'[[...document.querySelectorAll("main h2")].map(h => h.textContent).join(), document.querySelector(".aside > section:nth-child(2) > .note").textContent].join(" ")'
+step goto f=4
+is "a feature of one firing" "Counted over its one firing" 'document.querySelector(".three").previousElementSibling.textContent.split(";")[0]'
+is "... which is all of an interval" "100 % of its activations (1)" '[...document.querySelectorAll(".interval h3 span")].map(s => s.textContent.trim()).filter(s => s != "none").join()'
+step goto f=12
+is "twelve intervals, evenly spaced, with the share of each" true '(async () => { const g = (await load("f0"))[12], c = await columns(), heads = [...document.querySelectorAll(".interval h3")].map(h => h.textContent);
+	return heads.length == 12 && g.interval.reduce((a, b) => a + b) == c.active[12] && heads.every((h, i) => h == `${short(c.max[12] * (11 - i) / 12)} to ${short(c.max[12] * (12 - i) / 12)} ` +
+		(g.interval[i] ? `${percent(g.interval[i] / c.active[12])} of its activations (${whole(g.interval[i])})` : "none")); })()'
+is "histograms hold every firing and every token" true '(async () => { const g = (await load("f0"))[12], bars = [...document.querySelectorAll(".aside .chart")].map(s => [...s.querySelectorAll(".bar title")].map(t => Number(t.textContent.match(/: ([\d,]+) token/)[1].replace(/,/g, ""))));
+	return bars[0].join() == g.hist.filter(n => n).join() && bars[1].join() == g.logitHist.filter(n => n).join() && bars[0].reduce((a, b) => a + b) == (await columns()).active[12] && bars[1].reduce((a, b) => a + b) == 50257; })()'
+is "logits with their values, descending and ascending" true '(async () => { const g = (await load("f0"))[12], tables = [...document.querySelectorAll(".pair table")].map(t => [...t.querySelectorAll("td")].map(d => Number(d.textContent.replace("−", "-"))));
+	return tables.every((t, k) => t.length == 10 && t.every((v, i) => Math.abs(v - g.logits[10 * k + i]) < 0.006 && (!i || (k ? v >= t[i - 1] : v <= t[i - 1])))); })()'
+step open lone/html/index.html#f=0
+is "a dictionary of one: no other feature" "There is no other." 'document.querySelector(".titled:has(h3) + .note").textContent'
+step open wide/html/index.html#f=0
 shown='[...document.querySelectorAll(".context")].map(l => l.childElementCount).join()'
 reach() { # feature tokens: how many of each example are within so many tokens of its own
 	echo "load('f0').then(p => p[$1].examples.filter(x => x).map(unpack).map(x => x.tokens.filter((id, w) => id != NO_TOKEN && Math.abs(w - middle(x)) <= $2).length).join())"

@@ -63,6 +63,8 @@ function walkTokens(line, tokens, centre, showAt) {
 		if (!by)
 			return;
 		event.preventDefault();
+		if (!tokens[at].isConnected)
+			at = centre;		/* less is shown than before */
 		if (tokens[at + by] && tokens[at + by].isConnected)
 			showAt(at += by);
 	});
@@ -92,7 +94,7 @@ function reach(x, whole) {
 /* The line of an example's tokens, and open(whole) which shows more or less of it. */
 function exampleText(x, names, scale) {
 	const lists = piecesOf(x.tokens, names), value = short(x.acts[middle(x)]);
-	const tokens = x.tokens.map((id, w) => id == NO_TOKEN ? null : exampleToken(x, w, lists[w], scale));
+	const tokens = [];		/* made when they are first shown */
 	const line = el("p", { class: "context", tabindex: 0, role: "group", dir: direction(lists) });
 	const showAt = w => showTip(tokens[w], x, w, names, scale.max), [first, last] = reach(x, true);
 	line.addEventListener("pointerover", event => {
@@ -104,8 +106,9 @@ function exampleText(x, names, scale) {
 	line.addEventListener("pointerleave", event => event.pointerType == "touch" || hideTip());
 	walkTokens(line, tokens, middle(x), showAt);
 	return [line, whole => {
-		hideTip();
 		const [from, to] = reach(x, whole);
+		for (let w = from; w <= to; w++)
+			tokens[w] ||= exampleToken(x, w, lists[w], scale);
 		line.replaceChildren(...tokens.slice(from, to + 1));
 		line.classList.toggle("cut-before", from > first);
 		line.classList.toggle("cut-after", to < last);
@@ -127,7 +130,10 @@ function exampleLine(x, names, scale) {
 		}
 	};
 	if (more) {
-		more.addEventListener("click", () => toggle(more.ariaExpanded == "false"));
+		more.addEventListener("click", () => {
+			hideTip();
+			toggle(more.ariaExpanded == "false");
+		});
 		line.addEventListener("keydown", event => event.key == "Enter" && more.click());
 	}
 	toggle(Boolean(parts.whole));

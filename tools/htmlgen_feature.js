@@ -1,4 +1,4 @@
-/* ---- a feature: where it is active, and what it speaks for ---- */
+/* ---- a feature: where it is active, what it speaks for, what it is like ---- */
 
 /* ---- left column ---- */
 /* Histogram of `counts` in equal bins from lo to hi; cls(middle of a bar). */
@@ -57,6 +57,65 @@ function logitSection(feature, names) {
 		el("div", { class: "pair" }, table("Speaks for", 0, "up"), table("Speaks against", L, "down")));
 }
 
+const firings = (feature, active) => feature.sampled == active ?
+	active == 1 ? "its one firing" : `all its ${whole(active)} firings` : `${whole(feature.sampled)} of its ${whole(active)} firings, drawn at random`;
+
+/* The tokens just before, at and just after its firings. */
+function aroundSection(feature, names, active) {
+	const m = feature.sampled, table = (caption, ids, counts) => ids.length ? tokenTable(caption, ids, names, i => ({
+		text: whole(counts[i]), title: `${whole(counts[i])} of ${plural(m, "firing")}: ${percent(counts[i] / m)}`, share: counts[i] / m, cls: "act",
+	})) : el("p", { class: "note" }, caption + ": none");
+	return el("section", {}, heading("h2", "Tokens around its firings", "firing"),
+		el("p", { class: "note" }, `Counted over ${firings(feature, active)}; the most frequent are shown.`),
+		el("div", { class: "three" }, table("Just before", feature.before, feature.beforeCount),
+			table("At the firing", feature.on, feature.onCount), table("Just after", feature.after, feature.afterCount)));
+}
+
+/* Links to features with a value each; resolves as soon as their top tokens are known too. */
+function featureLinks(list, c, names, tell) {
+	const places = list.map(() => el("span", { class: "tokens" }));
+	const filled = Promise.all(list.map(async (g, i) => places[i].append(...c.active[g] ?
+		tokenList((await rowOf(g)).tokens, names).flat() : [el("span", { class: "note" }, "dead")])));
+	const item = (g, i) => {
+		const { value, title } = tell(i);
+		return el("li", { title }, el("a", { href: "#f=" + g }, el("span", { class: "number" }, g), places[i]), el("span", { class: "n" }, value));
+	};
+	return [el("ol", { class: "links" }, list.map(item)), filled];
+}
+
+function similarSection(f, feature, c, names) {
+	const { near, nearCos, together, togetherShare, sampled: m } = feature;
+	const [cosines, first] = featureLinks(near, c, names, i => ({
+		value: nearCos[i].toFixed(3).replace("-", "−"),
+		title: `cosine of the decoder directions of ${f} and ${near[i]}: 1 where they are the same`,
+	}));
+	const [shares, second] = featureLinks(together, c, names, i => ({
+		value: percent(togetherShare[i]),
+		title: `feature ${together[i]} is active on ${whole(togetherShare[i] * m)} of these ${plural(m, "firing")} of feature ${f}`,
+	}));
+	const note = text => el("p", { class: "note" }, text);
+	const section = el("section", {}, el("h2", {}, "Similar features"),
+		heading("h3", "By decoder cosine", "cosine"), near.length ? cosines : note("There is no other."),
+		heading("h3", "By co-activation", "co-activation"), together.length ?
+			[note(`Share of ${firings(feature, c.active[f])}, in the order of how much of both overlaps.`), shares] :
+			note(c.active[f] ? "No other is active where this one is." : "It is never active."));
+	return [section, Promise.all([first, second])];
+}
+
+/* Entries of its direction, as bars to both sides of 0. */
+function neuronSection(feature) {
+	const { align, alignValue } = feature, sum = alignValue.reduce((s, v) => s + v * v, 0);
+	const row = (neuron, i) => {
+		const v = alignValue[i], bar = el("i", { class: "entry " + (v < 0 ? "down" : "up") });
+		bar.style.width = 50 * Math.min(1, Math.abs(v)) + "%";
+		return el("tr", { title: `Its square, ${percent(v * v)}, is the neuron's share of the direction` },
+			el("th", { scope: "row" }, "neuron " + neuron), el("td", { class: "axis" }, bar), el("td", { class: "n" }, signed(v)));
+	};
+	return el("section", {}, heading("h2", "Neuron alignment", "neuron alignment"),
+		el("p", { class: "note" }, `The largest entries of its direction: together ${percent(sum)} of it.`),
+		el("table", { class: "neurons" }, el("tbody", {}, align.map(row))));
+}
+
 /* ---- right column ---- */
 function legend() {
 	return el("p", { class: "legend" }, el("span", { class: "ramp" }, "stronger activation →"), " ",
@@ -110,14 +169,16 @@ async function showFeature(f) {
 		return;		/* overtaken */
 	const feature = part[f % group], examples = feature.examples.map(x => x && unpack(x)), active = c.active[f];
 	const effect = examples.reduce((most, x) => x ? x.effects.reduce((m, e) => Math.max(m, Math.abs(e)), most) : most, 0.1);
-	const scale = { max: c.max[f] || 1, effect };
+	const scale = { max: c.max[f] || 1, effect }, [similar, filled] = similarSection(f, feature, c, names);
 	parts.feature = f;
 	document.title = `Feature ${f} – featuremill`;
 	show("feature", el("article", { class: "feature" }, featureHead(f, c, feature.logitEffect), el("div", { class: "columns" },
 		el("div", { class: "texts strongest" }, strongest(examples, names, scale, active)),
-		el("div", { class: "aside" }, active ? activationSection(feature, scale.max, active) : null, logitSection(feature, names)),
+		el("div", { class: "aside" }, active ? activationSection(feature, scale.max, active) : null, logitSection(feature, names),
+			active ? aroundSection(feature, names, active) : null, similar, neuronSection(feature)),
 		active ? el("div", { class: "texts" }, el("section", {},
 			heading("h2", `Samples of ${plural(site.index.intervals, "interval")}`, "interval"),
 			intervals(feature, examples, names, scale, active))) : null)));
 	window.scrollTo(0, 0);
+	await filled;
 }
