@@ -106,13 +106,13 @@ static void debris_drop(struct debris *d)
 
 /* ---- one file ---- */
 
-enum { BUFFER = 1 << 16 };
+enum { BUFFER = 1 << 16, WRITE_BEHIND = 4 << 20 };
 
 struct out {
 	int fd;
 	char *path, *part, *name;       /* X, X.part, "'X'"; path NULL: stdout */
 	struct debris *debris;          /* NULL: resumed, or stdout */
-	uint64_t flushed;
+	uint64_t flushed, begun;        /* bytes written; and on their way to the disk */
 	size_t n;                       /* bytes in buffer */
 	char buffer[BUFFER];
 };
@@ -212,14 +212,24 @@ struct out *out_resume(const char *path, uint64_t bytes)
 	}
 	if (ftruncate(f->fd, (off_t)bytes) != 0 || lseek(f->fd, (off_t)bytes, SEEK_SET) < 0)
 		die_errno("cannot write '%s'", f->part);
-	f->flushed = bytes;
+	f->flushed = f->begun = bytes;
 	return f;
+}
+
+/* The disk begins early, so that little is left to wait for at the end; what is no file refuses. */
+static void put(struct out *f, const void *p, size_t bytes)
+{
+	write_full(f->fd, p, bytes, f->path ? f->path : "<stdout>");
+	f->flushed += bytes;
+	if (f->path && f->flushed - f->begun >= WRITE_BEHIND) {
+		sync_file_range(f->fd, (off_t)f->begun, (off_t)(f->flushed - f->begun), SYNC_FILE_RANGE_WRITE);
+		f->begun = f->flushed;
+	}
 }
 
 static void out_flush(struct out *f)
 {
-	write_full(f->fd, f->buffer, f->n, f->path ? f->path : "<stdout>");
-	f->flushed += f->n;
+	put(f, f->buffer, f->n);
 	f->n = 0;
 }
 
@@ -228,8 +238,7 @@ void out_write(struct out *f, const void *p, size_t bytes)
 	if (bytes > BUFFER - f->n || bytes > BUFFER / 2)
 		out_flush(f);
 	if (bytes > BUFFER / 2) {
-		write_full(f->fd, p, bytes, f->path ? f->path : "<stdout>");
-		f->flushed += bytes;
+		put(f, p, bytes);
 	} else if (bytes) {
 		memcpy(f->buffer + f->n, p, bytes);
 		f->n += bytes;
