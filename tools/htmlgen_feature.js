@@ -71,11 +71,13 @@ function aroundSection(feature, names, active) {
 			table("At the firing", feature.on, feature.onCount), table("Just after", feature.after, feature.afterCount)));
 }
 
-/* Links to features with a value each; resolves as soon as their top tokens are known too. */
-function featureLinks(list, c, names, tell) {
+/* Links to features with a value each; resolves as soon as their top tokens are known too, of which a dead one has none. */
+function featureLinks(list, names, tell) {
 	const places = list.map(() => el("span", { class: "tokens" }));
-	const filled = Promise.all(list.map(async (g, i) => places[i].append(...c.active[g] ?
-		tokenList((await rowOf(g)).tokens, names).flat() : [el("span", { class: "note" }, "dead")])));
+	const filled = Promise.all(list.map(async (g, i) => {
+		const tokens = tokenList((await rowOf(g)).tokens, names);
+		places[i].append(...tokens.length ? tokens.flat() : [el("span", { class: "note" }, "dead")]);
+	}));
 	const item = (g, i) => {
 		const { value, title } = tell(i);
 		return el("li", { title }, el("a", { href: "#f=" + g }, el("span", { class: "number" }, g), places[i]), el("span", { class: "n" }, value));
@@ -83,13 +85,13 @@ function featureLinks(list, c, names, tell) {
 	return [el("ol", { class: "links" }, list.map(item)), filled];
 }
 
-function similarSection(f, feature, c, names) {
+function similarSection(f, feature, names, active) {
 	const { near, nearCos, together, togetherShare, sampled: m } = feature;
-	const [cosines, first] = featureLinks(near, c, names, i => ({
+	const [cosines, first] = featureLinks(near, names, i => ({
 		value: nearCos[i].toFixed(3).replace("-", "−"),
 		title: `cosine of the decoder directions of ${f} and ${near[i]}: 1 where they are the same`,
 	}));
-	const [shares, second] = featureLinks(together, c, names, i => ({
+	const [shares, second] = featureLinks(together, names, i => ({
 		value: percent(togetherShare[i]),
 		title: `feature ${together[i]} is active on ${whole(togetherShare[i] * m)} of these ${plural(m, "firing")} of feature ${f}`,
 	}));
@@ -97,8 +99,8 @@ function similarSection(f, feature, c, names) {
 	const section = el("section", {}, el("h2", {}, "Similar features"),
 		heading("h3", "By decoder cosine", "cosine"), near.length ? cosines : note("There is no other."),
 		heading("h3", "By co-activation", "co-activation"), together.length ?
-			[note(`Share of ${firings(feature, c.active[f])}, in the order of how much of both overlaps.`), shares] :
-			note(c.active[f] ? "No other is active where this one is." : "It is never active."));
+			[note(`Share of ${firings(feature, active)}, in the order of how much of both overlaps.`), shares] :
+			note(active ? "No other is active where this one is." : "It is never active."));
 	return [section, Promise.all([first, second])];
 }
 
@@ -118,10 +120,9 @@ function neuronSection(feature) {
 
 /* ---- right column ---- */
 function legend() {
-	return el("p", { class: "legend" }, el("span", { class: "ramp" }, "stronger activation →"), " ",
-		el("span", { class: "tok hurts full" }, "blue"), ": a predicted token that taking the feature out hurts; ",
-		el("span", { class: "tok helps full" }, "red"), ": that it helps. ", why("ablation effect"),
-		" The token in a frame is the example's own; point at any token, or go along them with arrow keys, for its numbers.");
+	return el("p", { class: "legend" }, el("span", { class: "ramp" }, "stronger activation →"), " Underlined is a token whose prediction, ",
+		"made at the one before, taking the feature out there ", el("span", { class: "tok hurts full" }, "hurts"), " or ",
+		el("span", { class: "tok helps full" }, "helps"), ". ", why("ablation effect"), " The token in a frame is the example's own; point at any token, or go along them with arrow keys, for its numbers.");
 }
 
 function intervals(feature, examples, names, scale, active) {
@@ -169,7 +170,7 @@ async function showFeature(f) {
 		return;		/* overtaken */
 	const feature = part[f % group], examples = feature.examples.map(x => x && unpack(x)), active = c.active[f];
 	const effect = examples.reduce((most, x) => x ? x.effects.reduce((m, e) => Math.max(m, Math.abs(e)), most) : most, 0.1);
-	const scale = { max: c.max[f] || 1, effect }, [similar, filled] = similarSection(f, feature, c, names);
+	const scale = { max: c.max[f] || 1, effect }, [similar, filled] = similarSection(f, feature, names, active);
 	parts.feature = f;
 	document.title = `Feature ${f} – featuremill`;
 	show("feature", el("article", { class: "feature" }, featureHead(f, c, feature.logitEffect), el("div", { class: "columns" },
