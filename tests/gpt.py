@@ -9,13 +9,19 @@ def flat(path, dtype):
     return np.frombuffer(subprocess.run(['zstd', '-qdc', path], stdout=subprocess.PIPE, check=True).stdout, dtype)
 
 
+def tensors(path):
+    """Those of a safetensors file by name, as they are."""
+    with open(path, 'rb') as f:
+        raw = f.read()
+    n, = struct.unpack('<Q', raw[:8])
+    return {k: np.frombuffer(raw[8 + n:][slice(*v['data_offsets'])], {'F32': '<f4', 'I32': '<i4'}[v['dtype']]).reshape(v['shape'])
+            for k, v in json.loads(raw[8:8 + n]).items() if k != '__metadata__'}
+
+
 class Gpt:
     def __init__(self, path, heads):
-        raw = open(path, 'rb').read()
-        n, = struct.unpack('<Q', raw[:8])
         self.heads = heads
-        self.w = {k: np.frombuffer(raw[8 + n:][slice(*v['data_offsets'])], '<f4').reshape(v['shape']).astype(float)
-                  for k, v in json.loads(raw[8:8 + n]).items() if k != '__metadata__'}
+        self.w = {k: v.astype(float) for k, v in tensors(path).items()}
 
     def layer(self, name):
         return self.w['transformer.h.0.' + name + '.weight']

@@ -1,10 +1,11 @@
 """make-model.py GPT SAE [key=value…] -- random checkpoints, larger weights than training starts with, so that
 features differ: dead ones, rare ones, frequent ones."""
 import array
-import json
 import random
-import struct
 import sys
+
+sys.dont_write_bytecode = True
+from formats import write_tensors
 
 p = dict(layers=1, heads=2, width=16, block=32, vocab=50304, features=96, bias=1, seed=1, floor=0.0, shift=3.0)
 for word in sys.argv[3:]:
@@ -17,19 +18,6 @@ D = 4 * C
 
 def normal(n, scale, mean=0.0):
     return array.array("f", [rng.gauss(mean, scale) for _ in range(n)])
-
-
-def write(path, tensors, meta):
-    header, at = {"__metadata__": {k: str(v) for k, v in meta.items()}}, 0
-    for name, (shape, data) in tensors.items():
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * len(data)]}
-        at += 4 * len(data)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for _, data in tensors.values():
-            f.write(data.tobytes())
 
 
 gpt = {"transformer.wte.weight": ([V, C], normal(V * C, 0.5)), "transformer.wpe.weight": ([T, C], normal(T * C, 0.3))}
@@ -50,7 +38,7 @@ for i in range(p["layers"]):
     layer(h + "mlp.c_fc", D, C, 0.4)
     layer(h + "mlp.c_proj", C, D, 0.3)
 layer("transformer.ln_f", C, 0, 0.1, 1.0)
-write(sys.argv[1], gpt, {"n_layer": p["layers"], "n_head": p["heads"], "n_embd": C, "block_size": T,
+write_tensors(sys.argv[1], gpt, {"n_layer": p["layers"], "n_head": p["heads"], "n_embd": C, "block_size": T,
                          "vocab_size": V, "bias": p["bias"]})
 
 decoder = []
@@ -58,7 +46,7 @@ for f in range(F):
     row = normal(D, 1.0)
     norm = sum(x * x for x in row) ** 0.5
     decoder.append([x / norm for x in row])
-write(sys.argv[2], {
+write_tensors(sys.argv[2], {
     "encoder.weight": ([F, D], array.array("f", [x * rng.uniform(0.5, 1.5) for row in decoder for x in row])),
     "encoder.bias": ([F], array.array("f", [-p["floor"] - p["shift"] * f / F for f in range(F)])),
     "decoder.weight": ([D, F], array.array("f", [decoder[f][d] * (0.5 + f % 3) for d in range(D) for f in range(F)])),
