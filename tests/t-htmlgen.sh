@@ -249,7 +249,9 @@ is "words that a stranger needs are explained where they stand" "" '[document.qu
 	.filter(w => ![...document.querySelectorAll("main .meaning b")].some(b => b.textContent == w)).join()'
 step key '?'
 is "? tells the words" true '(text => $("keys").open && ["L0", "ultra-low density", "ablation effect", "cosine", "neuron alignment"].every(w => text.includes(w)))($("words").innerText)'
-step key Escape
+step key Escape goto ''
+is "the overview's words are explained there" "" '["loss recovered", "L0", "explained variance", "dead", "next-token loss", "density", "ultra-low density"]
+	.filter(w => ![...document.querySelectorAll("main .meaning b")].some(b => b.textContent == w)).join()'
 # What is like it and around it, against the data; features that have less of it.
 alike='(async f => { const g = (await load("f" + Math.floor(f / site.chunks.group)))[f % site.chunks.group], texts = css => [...document.querySelectorAll(css)].map(n => n.textContent), names = await vocab();
 	const said = (ids, counts) => ids.map((id, i) => tokenNode(id, names).textContent + counts[i]).join();

@@ -120,9 +120,10 @@ function neuronSection(feature) {
 
 /* ---- right column ---- */
 function legend() {
-	return el("p", { class: "legend" }, el("span", { class: "ramp" }, "stronger activation →"), " Underlined is a token whose prediction, ",
-		"made at the one before, taking the feature out there ", el("span", { class: "tok hurts full" }, "hurts"), " or ",
-		el("span", { class: "tok helps full" }, "helps"), ". ", why("ablation effect"), " The token in a frame is the example's own; point at any token, or go along them with arrow keys, for its numbers.");
+	return el("p", { class: "legend" }, el("span", { class: "ramp" }, "stronger activation →"), " Underlined is a predicted token, in ",
+		el("span", { class: "tok hurts full" }, "blue"), " where taking the feature out at the one before hurts the prediction, in ",
+		el("span", { class: "tok helps full" }, "red"), " where it helps. ", why("ablation effect"),
+		" The token in a frame is the example's own; point at any token, or go along them with arrow keys, for its numbers.");
 }
 
 function intervals(feature, examples, names, scale, active) {

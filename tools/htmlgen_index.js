@@ -2,17 +2,17 @@
 function summaryCards() {
 	const e = site.sae && site.sae.last.eval, g = site.gpt && site.gpt.last, d = site.density, F = site.index.features;
 	const loss = n => n == null ? "–" : n.toFixed(3);
-	const card = (name, value, note) => el("div", { class: "card" }, el("dt", {}, name),
+	const card = (name, word, value, note) => el("div", { class: "card" }, el("dt", {}, name, " ", why(word)),
 		el("dd", {}, el("b", {}, value), el("span", {}, note)));
 	return el("dl", { class: "cards" },
-		e && card("Loss recovered", percent(e.loss_recovered, 4),
+		e && card("Loss recovered", "loss recovered", percent(e.loss_recovered, 4),
 			`against zeros; ${percent(e.loss_recovered_mean, 4)} against the mean. Next-token loss ${loss(e.loss_clean)} ` +
 			`as trained, ${loss(e.loss_spliced)} through the autoencoder, ${loss(e.loss_zero)} with zeros`),
-		e && card("L0", short(e.l0), `of ${whole(F)} features active on a token`),
-		e && card("Explained variance", percent(e.explained_variance, 4), `mean squared error ${short(e.mse)}`),
-		card("Alive features", whole(F - d.dead), `of ${whole(F)} (${percent((F - d.dead) / F)}) on the ` +
+		e && card("L0", "L0", short(e.l0), `of ${whole(F)} features active on a token`),
+		e && card("Explained variance", "explained variance", percent(e.explained_variance, 4), `mean squared error ${short(e.mse)}`),
+		card("Alive features", "dead", whole(F - d.dead), `of ${whole(F)} (${percent((F - d.dead) / F)}) on the ` +
 			`${whole(site.index.tokens)} tokens read for these pages: ${whole(d.high)} high, ${whole(d.ultraLow)} ultra-low density, ${whole(d.dead)} dead`),
-		g && card("Language model", loss(g.val_loss),
+		g && card("Language model", "next-token loss", loss(g.val_loss),
 			`nats a token on validation text; ${loss(g.unigram)} for the unigram baseline`));
 }
 
@@ -59,9 +59,10 @@ function densitySection() {
 	const d = site.density, dots = el("div", {});
 	const link = (list, n, what) => el("a", { href: "#features?list=" + list }, `${whole(n)} ${what}`);
 	densityScatter(dots).catch(trouble);
-	return el("section", { "aria-labelledby": "h-density" }, el("h2", { id: "h-density" }, "Densities"),
+	return el("section", { "aria-labelledby": "h-density" },
+		el("div", { class: "titled" }, el("h2", { id: "h-density" }, "Densities"), why("density")),
 		el("p", {}, `Of ${whole(site.index.features)} features `, link("high", d.high, "are of high density"), ", ",
-			link("ultra", d.ultraLow, "of ultra-low density"), " and ", link("dead", d.dead, "dead"),
+			link("ultra", d.ultraLow, "of ultra-low density"), " ", why("ultra-low density"), " and ", link("dead", d.dead, "dead"),
 			d.high + d.ultraLow ? ". Each bar counts the features of one tenth of a decade; a click lists them." : "."),
 		densityChart(), dots);
 }
