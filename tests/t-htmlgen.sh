@@ -154,7 +154,7 @@ pieces "two characters, the first in two tokens" "text:a+whole:é rest:·+text:�
 pieces "a character cut at the end" "text:x+bytes:E2 82" '"x\xe2\x82"'
 pieces "a character cut at the beginning" "bytes:82 AC+text:x" '"\x82\xacx"'
 pieces "a lone surrogate, an overlong form" "bytes:ED A0 80+text:a+bytes:C0 AF" '"\xed\xa0\x80a\xc0\xaf"'
-pieces "controls and white space" "mark:↵+mark:⇥+mark:␀+mark:␛+mark:␡+name:NBSP+name:RLO" '"\n\t\0\x1b\x7f\xc2\xa0\xe2\x80\xae"'
+pieces "controls and white space" "mark:↵+mark:⇥+name:NUL+name:ESC+name:DEL+name:NBSP+name:RLO" '"\n\t\0\x1b\x7f\xc2\xa0\xe2\x80\xae"'
 pieces "spaces that are no plain ones between words" "text:a space:   space: +text:b text: c space: +mark:↵ space: +text:x" '"a"' '"  "' '" b"' '" c"' '" \n"' '" x"'
 pieces "a space that is a token, and one within a token" "text:a space:  text:b c" '"a"' '" "' '"b c"'
 pieces "what would not be seen, or seen as something else" "text:a+name:VS16+name:CGJ+name:U+2800+name:U+3164+name:U+FFFD+name:U+3000" \
@@ -238,7 +238,7 @@ step size 1400x1000 silent "no error on the way"
 
 # ---- a feature's view: words, contexts that expand, legibility ----
 step goto f=0 do 'document.querySelector(".facts .why").focus()' key Enter
-is "a word tells what it means, by keyboard" "density The share of all tokens on which a feature is active." 'document.querySelector(":popover-open").textContent'
+is "a word tells what it means, by keyboard" "density: The share of all tokens on which a feature is active." 'document.querySelector(":popover-open").textContent'
 step key Escape
 is "... until Escape" 0 'document.querySelectorAll(":popover-open").length'
 step click '.aside .why'

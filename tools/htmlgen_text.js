@@ -20,23 +20,24 @@ const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 const charNames = {
 	0xA0: "NBSP", 0xAD: "SHY", 0x34F: "CGJ", 0x61C: "ALM", 0x200B: "ZWSP", 0x200C: "ZWNJ", 0x200D: "ZWJ", 0x200E: "LRM", 0x200F: "RLM",
 	0x2028: "LS", 0x2029: "PS", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF", 0x202D: "LRO", 0x202E: "RLO",
-	0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xFEFF: "BOM", 0x85: "NEL",
+	0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xFEFF: "BOM", 0x85: "NEL", 0x7F: "DEL",
 };
-const marks = { 9: "⇥", 10: "↵", 13: "␍", 127: "␡" };
+const controlNames = "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
+const marks = { 9: "⇥", 10: "↵" };	/* signs that every font has, unlike pictures of the other controls */
 const unseen = /[\p{C}\p{Zl}\p{Zp}\p{DI}\u2800\uFFFD]|(?! )\s/u;	/* U+FFFD looks like a failure to decode */
 
 function charName(code) {
 	const selector = code >= 0xFE00 && code <= 0xFE0F && code - 0xFDFF;
-	return charNames[code] || (selector ? "VS" + selector : "U+" + code.toString(16).toUpperCase().padStart(4, "0"));
+	return controlNames[code] || charNames[code] || (selector ? "VS" + selector : "U+" + code.toString(16).toUpperCase().padStart(4, "0"));
 }
 
-/* A character as { kind, text }: text, mark (white space and controls), name (other invisible ones). */
+/* A character as { kind, text }: text, mark (tab and newline), name (others that would not be seen). */
 function seen(char) {
 	const code = char.codePointAt(0);
 	if (code >= 32 && code < 127)
 		return { kind: "text", text: char };
-	if (marks[code] || code < 32)
-		return { kind: "mark", text: marks[code] || String.fromCodePoint(0x2400 + code) };
+	if (marks[code])
+		return { kind: "mark", text: marks[code] };
 	if (unseen.test(char))
 		return { kind: "name", text: charName(code) };
 	return { kind: "text", text: char };

@@ -52,7 +52,7 @@ const wordList = () => words.map(([word]) => [el("dt", {}, word), el("dd", {}, m
 
 /* A small button that opens what a word means beside it. */
 function why(word) {
-	const note = el("span", { class: "meaning", popover: "auto", role: "note" }, el("b", {}, word), " ", meaningOf(word));
+	const note = el("span", { class: "meaning", popover: "auto", role: "note" }, el("b", {}, word), ": ", meaningOf(word));
 	const button = el("button", { type: "button", class: "why", "aria-label": `What is ${word}?` }, "?");
 	button.popoverTargetElement = note;
 	note.addEventListener("beforetoggle", event => event.newState == "open" && placeBelow(note, button));
