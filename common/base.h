@@ -41,6 +41,7 @@ void *xrealloc(void *p, size_t n, size_t size);
 void *xaligned(size_t bytes);                   /* 64-byte aligned, zeroed; free() it */
 char *xstrdup(const char *s);
 char *xformat(const char *fmt, ...) PRINTF(1, 2);       /* caller frees */
+void keep_freed(void);                          /* up to 64 MB stay, for the next of the same size */
 size_t xmul(size_t a, size_t b);
 
 /* A growing byte buffer; p stays NUL-terminated behind n.  Zero-initialise; free with buf_free. */

@@ -203,6 +203,7 @@ char **opt_parse(int argc, char **argv, const struct opt *opts, const char *usag
 	}
 	if (n < argc)
 		argv[n] = NULL;
+	keep_freed();
 	base_quiet = c->quiet;
 	if (c->threads == 0)
 		c->threads = processors();
