@@ -17,9 +17,9 @@
  * Sampled are the P firings of smallest hash(seed, feature, token), so that
  * neither blocks nor threads matter.  Memory: 24 bytes a firing sampled, 22 a
  * token among them, and 4 for each feature active on such a token -- `limit`
- * of these at most: when there are more, P is halved and what only the
- * dropped firings needed is forgotten, until they fit.  So the final P, too,
- * depends on nothing but the activations.
+ * of these at most, and a block's on top while it is added: when there are
+ * more, P is halved and what only the dropped firings needed is forgotten,
+ * until they fit.  So the final P, too, depends on nothing but the activations.
  */
 #include "active.h"
 #include "base.h"

@@ -9,6 +9,13 @@ windows=$((($(wc -c <train.raw) / 2 - 1) / 32))
 top="$BIN/topk --gpt gpt.safetensors --sae sae.safetensors"
 field() { zstd -qdc "$1" | od -An -v -w4 -tu4; } # u32, one a line
 
+differing() { # two directories: the fields in which they differ
+	local f
+	for f in "$1"/*.zst; do
+		cmp -s <(zstd -qdc "$f") <(zstd -qdc "$2/${f##*/}") || basename "${f%.*.zst}"
+	done | paste -sd' '
+}
+
 recomputed() { # name, options of topk…: of all tokens, whole contexts shown
 	local name=$1
 	shift
@@ -35,6 +42,11 @@ ok "-m 0" $small -q -j2 -m 0 -o m0 train.zst
 ok "... nothing is kept between passes: the same bytes" diff -r top m0
 ok "-m 20K" $small -q -j2 -m 20K -o m20 train.zst
 ok "... some of it: the same bytes" diff -r top m20
+ok "a smaller sample" $small -q -j2 --sampled 3 -o few train.zst
+ok "... changes what is counted on it, and nothing else" test "$(differing top few)" = \
+	"after after_count before before_count on on_count sampled together together_share"
+ok "wider windows of the strongest" $small -q -j2 --top-radius 40 -o wide train.zst
+ok "... change the windows, and nothing else" test "$(differing top wide)" = "acts effects logit_effects tokens"
 ok "another seed" $small -q -s 8 -o other train.zst
 ok "... reads other contexts" eval '! cmp -s top/max.f32.zst other/max.f32.zst'
 ok "thirty contexts" $top -q --contexts 30 --radius 4 -o a train.zst

@@ -164,6 +164,9 @@ static void summary(const struct run *r)
 		active += r->x->active[k] > 0;
 	say("%zu of %zu features active on %llu tokens, %zu examples", active, r->shape.F,
 	    (unsigned long long)(o.contexts * r->tok.T), r->w->n);
+	if (r->fired->P < o.sampled)
+		say("%zu firings of each are sampled, not %llu: so many fit", r->fired->P,
+		    (unsigned long long)o.sampled);
 }
 
 static void make(struct run *r)
