@@ -87,7 +87,7 @@ flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2
 	$(filter %_amx,$1),$(AVX512) -mamx-tile -mamx-bf16)) $(if $(filter common/%,$1),-Wconversion)
 OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS)) $(CPPFLAGS) $(AVX512) $(value flags_for)' | md5sum | cut -c1-10))
 
-TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen shardls
+TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk features htmlgen shardls
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
 KERNELS := $(basename $(sort $(wildcard kernels/*.c)))
 LIB := $(OBJ)/libfeaturemill.a

@@ -35,7 +35,7 @@ mkdir "$TMP/path" # a machine without dpkg and apt
 for c in bash env grep expr gcc python3; do ln -s "$(type -P $c)" "$TMP/path/$c"; done
 ok "make deps elsewhere: nothing when all is there" env PATH="$TMP/path" bash tests/deps gcc libc6-dev libzstd-dev libdnnl-dev python3
 fails 1 "... or what to install" "install what Debian calls: libnope-dev" env PATH="$TMP/path" bash tests/deps gcc libnope-dev
-for t in tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen shardls; do
+for t in tokenize gptrain mlpdump shuffle resample-pick saetrain topk features htmlgen shardls; do
 	ok "$t --help shows an example" eval "'$BIN/$t' --help | grep -q '^e.g.:'"
 	ok "$t --version" eval "'$BIN/$t' --version | grep -q featuremill"
 	fails 2 "$t: an unknown option is misuse" "unknown option" "$BIN/$t" --no-such-option
