@@ -1,5 +1,5 @@
 # formats: the files that tests write and read in Python, from the formats' descriptions alone
-import json, struct, subprocess, tempfile
+import json, re, struct, subprocess, tempfile
 
 
 def xxh64(data):
@@ -82,9 +82,11 @@ def write_tensors(path, tensors, meta):
 
 
 def read_chunk(site, name):
-    """What data/NAME.js of a site hands to the page."""
+    """What data/NAME.js of a site hands to the page, which is of the same build."""
+    with open(site + '/index.html', encoding='utf-8') as f:
+        build = re.search('data-build="([0-9a-f]{12})"', f.read())[1]
     with open('%s/data/%s.js' % (site, name), encoding='utf-8') as f:
         text = f.read()
-    head, tail = 'chunk("%s",' % name, ');\n'
+    head, tail = 'chunk("%s",' % name, ',"%s");\n' % build
     assert text.startswith(head) and text.endswith(tail), name
     return json.loads(text[len(head):-len(tail)])

@@ -124,7 +124,7 @@ step open html/index.html#f=2 dark size 380x800 print silent "dark, narrow, prin
 
 # Nothing of the texts became an element, an attribute or code.
 hostile='[document.title, document.querySelectorAll("main img, main iframe, main textarea, main script, main style, main meta, main link, [onmouseover], [onerror], [onload], main svg [href], main a:not([href^=\"#\"])").length,
-	[...document.scripts].every(s => /^(site|data\/[a-z]+[0-9]*).js$/.test(s.getAttribute("src")) && !s.text)].join()'
+	[...document.scripts].every(s => /^(site|data\/[a-z]+[0-9]*).js\?[0-9a-f]{12}$/.test(s.getAttribute("src")) && !s.text)].join()'
 for f in 1 2 6 7; do
 	step goto "f=$f" hover .tok
 	is "hostile text in feature $f is text" "Feature $f – featuremill,0,true" "$hostile"

@@ -12,7 +12,7 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 3, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
+enum { OUTPUT_VERSION = 4, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
 
 static const char usage[] =
 	"usage: htmlgen [options] [-o SITE] [--neuronpedia DIR] TOP\n"
@@ -86,16 +86,20 @@ static struct recipe *recipe(const char *what, unsigned version, const struct to
 	return r;
 }
 
-static struct recipe *site_recipe(const struct top *t)
+/* data, all: short names of what is in the files, to tell one build from another */
+static struct recipe *site_recipe(const struct top *t, char data[33], char all[33])
 {
 	struct recipe *r = recipe("htmlgen", OUTPUT_VERSION, t);
 
-	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
-		recipe_add(r, assets[i].name, "%016llx", (unsigned long long)
-			   XXH3_64bits(assets[i].from, (size_t)(assets[i].to - assets[i].from)));
 	recipe_add(r, "ultra-low", "%.17g", cut_of(t));
 	add_file(r, "metrics", o.metrics);
 	add_file(r, "gpt-metrics", o.gpt_metrics);
+	recipe_hash(r, data);
+	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
+		recipe_add(r, assets[i].name, "%016llx", (unsigned long long)
+			   XXH3_64bits(assets[i].from, (size_t)(assets[i].to - assets[i].from)));
+	recipe_hash(r, all);
+	data[12] = all[12] = '\0';
 	return r;
 }
 
@@ -159,16 +163,35 @@ struct product {
 	const char *face;       /* the file whose time counts */
 	void (*fill)(const struct product *p, struct site *site, const struct top *t);
 	const struct neuronpedia *np;
+	char data[33], all[33]; /* see site_recipe */
 };
+
+/* index.html, with the names of the data and of all for @DATA@ and @ALL@ */
+static void write_page(struct site *site, const struct product *p, const struct asset *page)
+{
+	struct buf b = { 0 };
+
+	for (const char *at = page->from; at < page->to;) {
+		const bool data = !strncmp(at, "@DATA@", 6), all = !strncmp(at, "@ALL@", 5);
+
+		if (data || all)
+			buf_printf(&b, "%s", data ? p->data : p->all);
+		else
+			buf_add(&b, at, 1);
+		at += data ? 6 : all ? 5 : 1;
+	}
+	site_file(site, page->name, b.p, b.n);
+	buf_free(&b);
+}
 
 static void fill_site(const struct product *p, struct site *site, const struct top *t)
 {
 	char *data = xformat("%s/data", site->dir);
 
-	(void)p;
 	if (mkdir(data, 0777) != 0)
 		die_errno("cannot make '%s'", data);
-	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
+	write_page(site, p, &assets[0]);
+	for (size_t i = 1; i < ARRAY_LEN(assets); i++)
 		site_file(site, assets[i].name, assets[i].from, (size_t)(assets[i].to - assets[i].from));
 	vocab_write(site);
 	const struct density d = features_write(site, t, cut_of(t));
@@ -190,7 +213,7 @@ static void make(const struct product *p, const struct top *t, struct recipe *r)
 		file_touch(face);
 	} else {
 		struct outdir *dir = outdir_open(p->output, p->mark);
-		struct site site = { .dir = outdir_part(dir) };
+		struct site site = { .dir = outdir_part(dir), .build = p->data };
 
 		p->fill(p, &site, t);
 		sync_site(site.dir);
@@ -235,11 +258,18 @@ int main(int argc, char **argv)
 
 	struct neuronpedia np = neuronpedia_names(&t, o.np_model, o.np_layer, o.np_set, o.np_dataset);
 
-	if (o.c.output)
-		make(&(struct product){ o.c.output, "data/vocab.js", "index.html", fill_site, NULL }, &t, site_recipe(&t));
-	if (o.neuronpedia)
-		make(&(struct product){ o.neuronpedia, "skipped_indexes.json", "skipped_indexes.json", fill_neuronpedia, &np },
-		     &t, neuronpedia_recipe(&t, &np));
+	if (o.c.output) {
+		struct product p = { o.c.output, "data/vocab.js", "index.html", fill_site, .data = "" };
+		struct recipe *r = site_recipe(&t, p.data, p.all);
+
+		make(&p, &t, r);
+	}
+	if (o.neuronpedia) {
+		const struct product p = { o.neuronpedia, "skipped_indexes.json", "skipped_indexes.json", fill_neuronpedia,
+					   .np = &np };
+
+		make(&p, &t, neuronpedia_recipe(&t, &np));
+	}
 	free(np.set);
 	top_release(&t);
 	return 0;

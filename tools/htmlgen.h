@@ -4,7 +4,9 @@
  * htmlgen: the site's data.  A page opened from a file cannot fetch, so data
  * are scripts that the page adds when it needs them: data/NAME.js is
  *
- *	chunk("NAME", VALUE);
+ *	chunk("NAME", VALUE, "BUILD");
+ *
+ * BUILD is the same in all files and in index.html: a page of another build notices.
  *
  *	site    what was trained, figures, curves, density histogram (the first thing loaded)
  *	vocab   text of all tokens, one string: a byte a character, tokens apart by U+0100
@@ -26,6 +28,7 @@ enum {
 /* The directory under way; several threads write files of it. */
 struct site {
 	const char *dir;
+	const char *build;      /* name of the data, in each chunk */
 	_Atomic uint64_t bytes; /* written */
 };
 

@@ -2,26 +2,39 @@
 /* The site: chunks of data, elements, routes, keys.  Text enters the page through text nodes alone. */
 
 /* ---- data: scripts that call chunk(), added when needed ---- */
-const chunks = new Map();	/* name -> { promise, resolve } */
+const chunks = new Map();	/* name -> { promise, resolve, reject, script, done }, the last used last */
+const kept = { f: 24, r: 256 };	/* how many of a letter stay in memory; of others all */
+const build = document.documentElement.dataset.build;
 
 function slot(name) {
-	if (!chunks.has(name)) {
-		const s = {};
+	const s = chunks.get(name) || {};
+	if (!s.promise) {
 		s.promise = new Promise((resolve, reject) => Object.assign(s, { resolve, reject }));
-		chunks.set(name, s);
+		s.promise.then(() => s.done = true, () => chunks.delete(name));	/* what failed may be tried again */
 	}
-	return chunks.get(name);
+	chunks.delete(name);
+	chunks.set(name, s);
+	return s;
 }
 
-function chunk(name, value) {
-	slot(name).resolve(value);
+function forget(letter) {
+	const done = [...chunks].filter(([name, s]) => name[0] == letter && s.done);
+	done.slice(0, -kept[letter] || 0).forEach(([name]) => chunks.delete(name));
+}
+
+/* What a page that was opened, or kept by the browser, before the site was made anew must not show. */
+function chunk(name, value, of) {
+	if (of == build)
+		slot(name).resolve(value);
+	else
+		slot(name).reject(new Error(`The site was made anew (data/${name}.js is of another build than this page): load the page again.`));
 }
 
 const chunkUrl = (() => {
 	const make = (name) => {
 		if (!/^[a-z]+[0-9]*$/.test(name))
 			throw new Error("no chunk's name: " + name);
-		return "data/" + name + ".js";
+		return "data/" + name + ".js?" + build;
 	};
 	return window.trustedTypes ? (policy => name => policy.createScriptURL(name))(
 		trustedTypes.createPolicy("site", { createScriptURL: make })) : make;
@@ -32,8 +45,13 @@ function load(name) {
 	if (!s.script) {
 		s.script = document.createElement("script");
 		s.script.src = chunkUrl(name);
-		s.script.onload = () => s.reject(new Error(`data/${name}.js does not hold what it should`)); /* too late if it does */
-		s.script.onerror = () => s.reject(new Error(`cannot load data/${name}.js`));
+		const end = trouble => {
+			s.reject(new Error(trouble));	/* too late if the script called chunk() */
+			s.script.remove();
+			forget(name[0]);
+		};
+		s.script.onload = () => end(`data/${name}.js does not hold what it should`);
+		s.script.onerror = () => end(`cannot load data/${name}.js`);
 		document.head.append(s.script);
 	}
 	return s.promise;

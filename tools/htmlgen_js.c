@@ -58,7 +58,7 @@ void chunk_write(struct site *site, const char *name, struct buf *b)
 {
 	char *file = xformat("data/%s.js", name);
 
-	buf_printf(b, ");\n");
+	buf_printf(b, ",\"%s\");\n", site->build);
 	site_file(site, file, b->p, b->n);
 	buf_clear(b);
 	free(file);
