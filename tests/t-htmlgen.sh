@@ -306,14 +306,20 @@ is "... with a name that is what is shown" true "$line.ariaLabel.includes($line.
 step key ArrowRight
 is "... of the next feature, too" "true true Collapse all" "(async () => [location.hash == '#f=1' && $shown == await $(reach 1 999),
 	[...document.querySelectorAll('.more')].every(m => m.ariaExpanded == 'true'), document.querySelector('.all').textContent].join(' '))()"
-step click .all
-is "... and back" true "(async () => $shown == await $(reach 1 10))()"
+step key e
+is "... and back, by a key" true "(async () => $shown == await $(reach 1 10))()"
 is "headings are in order" "" '[...document.querySelectorAll("main :is(h1, h2, h3, h4)")].map(h => Number(h.tagName[1])).filter((n, i, all) => n > (all[i - 1] ?? 0) + 1).join()'
 is "what has the focus shows it" "" '[...document.querySelectorAll("main a, main button, main .context")].filter(n => { n.focus({ focusVisible: true });
 	const s = getComputedStyle(n); return document.activeElement != n || s.outlineStyle == "none" || parseFloat(s.outlineWidth) < 2; }).map(n => n.outerHTML).join()'
 step do 'document.activeElement.blur()' size 390x800
 is "narrow: nothing to the side" 0 'document.documentElement.scrollWidth - innerWidth'
-step size 1400x1000
+step tap .tok.centre
+is "a tap tells a token's numbers" true '!$("tip").hidden && /activation/.test($("tip").textContent)'
+step tap h2
+is "... until the next one" true '$("tip").hidden'
+step size 1400x1000 print
+is "on paper there is nothing to press" "" '[...document.querySelectorAll("button, .step, #bar, #tip")].filter(n => n.getClientRects().length).map(n => n.outerHTML).join()'
+is "... but all intervals" true '[...document.querySelectorAll(".interval .context")].every(n => n.checkVisibility({ contentVisibilityAuto: true }) && n.getBoundingClientRect().height > 10)'
 # Text and what is behind it: a ratio of 4.5 at least (WCAG 2, relative luminance).
 faint='(() => {
 	const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });

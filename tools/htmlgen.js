@@ -192,6 +192,7 @@ const keys = {
 	"/": () => { $("query").focus(); $("query").select(); },
 	"?": showHelp,
 	i: () => go(parts.index ? parts.index.hash : ""),
+	e: () => document.querySelector(".all")?.click(),
 	r: () => go("f=" + Math.floor(Math.random() * site.index.features)),
 	ArrowLeft: () => stepFeature(-1),
 	ArrowRight: () => stepFeature(1),
