@@ -33,19 +33,30 @@ static void add_floats(struct stats_lanes *l, enum dtype t, const char *values, 
 	(dtype_avx2() ? stats_add_avx2 : stats_add_plain)(l, x, n);
 }
 
-static void add_integers(struct stats_lanes *l, enum dtype t, const char *values, size_t n)
+void stats_add_u16_plain(struct stats_lanes *l, const char *values, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		uint16_t h;
-		uint32_t u;
+	uint16_t x;
 
-		if (t == DT_U16) {
-			memcpy(&h, values + i * sizeof(h), sizeof(h));
-			u = h;
-		} else {
-			memcpy(&u, values + i * sizeof(u), sizeof(u));
-		}
-		add(l, i % STATS_LANES, u);
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&x, values + i * sizeof(x), sizeof(x));
+		add(l, i % STATS_LANES, x);
+	}
+}
+
+static void add_u16(struct stats_lanes *l, enum dtype t, const char *values, size_t n)
+{
+	(void)t;
+	(dtype_avx2() ? stats_add_u16_avx2 : stats_add_u16_plain)(l, values, n);
+}
+
+static void add_u32(struct stats_lanes *l, enum dtype t, const char *values, size_t n)
+{
+	uint32_t x;
+
+	(void)t;
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&x, values + i * sizeof(x), sizeof(x));
+		add(l, i % STATS_LANES, x);
 	}
 }
 
@@ -60,7 +71,7 @@ void stats_of(struct stats *s, enum dtype t, const void *values, size_t n)
 	for (size_t i = 0; i < n; i += CHUNK) {
 		const size_t m = n - i < CHUNK ? n - i : CHUNK;
 
-		(t == DT_U16 || t == DT_U32 ? add_integers : add_floats)(&l, t, p + i * dtype_size(t), m);
+		(t == DT_U16 ? add_u16 : t == DT_U32 ? add_u32 : add_floats)(&l, t, p + i * dtype_size(t), m);
 	}
 	*s = (struct stats){ .n = 0, .min = HUGE_VAL, .max = -HUGE_VAL };
 	for (size_t k = 0; k < STATS_LANES; k++)

@@ -24,5 +24,8 @@ struct stats_lanes {
 };
 void stats_add_plain(struct stats_lanes *l, const float *x, size_t n);
 void stats_add_avx2(struct stats_lanes *l, const float *x, size_t n);   /* where dtype_avx2() is */
+/* u16, at most 2^16 of them; sums of integers are exact: any order gives the same. */
+void stats_add_u16_plain(struct stats_lanes *l, const char *values, size_t n);
+void stats_add_u16_avx2(struct stats_lanes *l, const char *values, size_t n);
 
 #endif

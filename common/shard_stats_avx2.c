@@ -1,6 +1,8 @@
 /* The sums of shard_stats.c, eight values at a time. */
 #include "shard_stats.h"
 
+#include <string.h>
+
 #ifdef __AVX2__
 #include <immintrin.h>
 
@@ -55,9 +57,38 @@ void stats_add_avx2(struct stats_lanes *l, const float *x, size_t n)
 	store(l, 4, &high);
 	stats_add_plain(l, x + i, n - i);
 }
+
+/* = stats_add_u16_plain, in the first lane alone */
+void stats_add_u16_avx2(struct stats_lanes *l, const char *values, size_t n)
+{
+	uint32_t sum = 0;
+	uint64_t sumsq = 0;
+	uint16_t least = UINT16_MAX, most = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint16_t x;
+
+		memcpy(&x, values + i * sizeof(x), sizeof(x));
+		sum += x;
+		sumsq += (uint32_t)x * x;
+		least = x < least ? x : least;
+		most = x > most ? x : most;
+	}
+	if (n == 0)
+		return;
+	l->sum[0] += sum;
+	l->sumsq[0] += (double)sumsq;
+	l->min[0] = least < l->min[0] ? least : l->min[0];
+	l->max[0] = most > l->max[0] ? most : l->max[0];
+}
 #else
 void stats_add_avx2(struct stats_lanes *l, const float *x, size_t n)
 {
 	stats_add_plain(l, x, n);
+}
+
+void stats_add_u16_avx2(struct stats_lanes *l, const char *values, size_t n)
+{
+	stats_add_u16_plain(l, values, n);
 }
 #endif

@@ -170,6 +170,28 @@ static void check_sums(void)
 	check(a.nan[0] && !memcmp(&a, &b, sizeof(a)), "avx2: the plain statistics, bit for bit");
 }
 
+/* Of integers the lanes may differ, but not what they sum up to. */
+static void check_integer_sums(void)
+{
+	struct stats plain, s;
+	struct stats_lanes l;
+	uint16_t x[1003];
+	uint32_t u = 1;
+
+	for (size_t i = 0; i < ARRAY_LEN(x); i++, u = u * 1664525 + 1013904223)
+		x[i] = (uint16_t)(u >> 16 | (i % 7 == 0 ? 0xFF00 : 0));
+	stats_of(&s, DT_U16, x, ARRAY_LEN(x));
+	memset(&l, 0, sizeof(l));
+	for (size_t k = 0; k < STATS_LANES; k++)
+		l.min[k] = HUGE_VAL, l.max[k] = -HUGE_VAL;
+	stats_add_u16_plain(&l, (const char *)x, ARRAY_LEN(x));
+	plain = (struct stats){ .min = HUGE_VAL, .max = -HUGE_VAL };
+	for (size_t k = 0; k < STATS_LANES; k++)
+		stats_merge(&plain, &(struct stats){ 1, l.nan[k], l.min[k], l.max[k], l.sum[k], l.sumsq[k] });
+	check(s.sum == plain.sum && s.sumsq == plain.sumsq && s.min == plain.min && s.max == plain.max && s.min < s.max,
+	      "u16: the plain statistics, to the last bit");
+}
+
 static void check_awkward(const struct dtype_ops *ops, const char *name)
 {
 	static const struct { uint32_t f32; uint16_t f16, bf16; } cases[] = {
@@ -212,6 +234,7 @@ static void check_dtypes(void)
 		check_awkward(fast, "avx2");
 		check_twins(fast);
 		check_sums();
+	check_integer_sums();
 	}
 	check(dtype_parse("bf16", &t) && t == DT_BF16 && !dtype_parse("f64", &t) && !dtype_parse("", &t),
 	      "names of dtypes");
