@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 const char *base_tool = "featuremill";
@@ -243,6 +244,18 @@ void *xrealloc(void *p, size_t n, size_t size)
 	return some(realloc(p, bytes ? bytes : 1), bytes);
 }
 
+void *xtable(size_t bytes)
+{
+	enum { PAGE = 2 << 20 };
+	void *p = NULL;
+
+	bytes = (bytes + PAGE - 1) / PAGE * PAGE;
+	if (posix_memalign(&p, PAGE, bytes) != 0)
+		p = NULL;
+	madvise(some(p, bytes), bytes, MADV_HUGEPAGE); /* slower without, not wrong */
+	return memset(p, 0, bytes);
+}
+
 void *xaligned(size_t bytes)
 {
 	void *p = NULL;
@@ -269,7 +282,7 @@ char *xformat(const char *fmt, ...)
 	return some(s, strlen(fmt));
 }
 
-static void reserve(struct buf *b, size_t more)
+void buf_reserve(struct buf *b, size_t more)
 {
 	if (more + 1 <= b->cap - b->n)
 		return;
@@ -283,7 +296,7 @@ static void reserve(struct buf *b, size_t more)
 
 void buf_add(struct buf *b, const void *p, size_t bytes)
 {
-	reserve(b, bytes);
+	buf_reserve(b, bytes);
 	if (bytes)
 		memcpy(b->p + b->n, p, bytes);
 	b->n += bytes;
@@ -294,12 +307,12 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 
-	reserve(b, 64);
+	buf_reserve(b, 64);
 	va_copy(again, ap);
 	const size_t n = (size_t)vsnprintf(b->p + b->n, b->cap - b->n, fmt, again);
 	va_end(again);
 	if (n >= b->cap - b->n) {       /* it did not fit: once more, now that its length is known */
-		reserve(b, n);
+		buf_reserve(b, n);
 		vsnprintf(b->p + b->n, n + 1, fmt, ap);
 	}
 	b->n += n;
@@ -391,7 +404,7 @@ void read_file(const char *path, struct buf *b, size_t limit)
 		die_errno("cannot open '%s'", path);
 	buf_clear(b);
 	do {
-		reserve(b, 1 << 16);
+		buf_reserve(b, 1 << 16);
 		n = read_full(fd, b->p + b->n, b->cap - b->n - 1, path);
 		b->n += n;
 		if (b->n > limit)

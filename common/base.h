@@ -39,6 +39,7 @@ void *xmalloc(size_t bytes);
 void *xcalloc(size_t n, size_t size);           /* zeroed */
 void *xrealloc(void *p, size_t n, size_t size);
 void *xaligned(size_t bytes);                   /* 64-byte aligned, zeroed; free() it */
+void *xtable(size_t bytes);                     /* zeroed, in large pages where there are some; free() it */
 char *xstrdup(const char *s);
 char *xformat(const char *fmt, ...) PRINTF(1, 2);       /* caller frees */
 void keep_freed(void);                          /* up to 64 MB stay, for the next of the same size */
@@ -50,6 +51,7 @@ struct buf {
 	size_t n, cap;
 };
 void buf_add(struct buf *b, const void *p, size_t bytes);
+void buf_reserve(struct buf *b, size_t more);    /* room for so many bytes behind n */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF(2, 0);
 void buf_clear(struct buf *b);          /* keeps the memory */

@@ -1,44 +1,24 @@
 #include "bpe.h"
 
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pieces.h"
+#include "merge.h"
 #include "utf8.h"
+#include "vocab.h"
 
 /*
  * A piece goes from its bytes to its tokens through three doors: the cache of
- * short pieces (nearly all of a text), a scan over all pairs (pieces of a few
- * bytes), a heap of pairs (anything: n log n in the length of the piece).
+ * short pieces (nearly all of a text), the one of others, and merging.
  */
 
 enum {
-	BYTES = 256,
-	PAIR_SLOTS = 1 << 17,   /* 50,000 merges: under half full */
-	NO_MERGE = UINT16_MAX,
-	SHORT = 15,             /* longest cached piece in bytes … */
+	SHORT = MERGE_SHORT,    /* longest piece of the first cache in bytes … */
 	SHORT_IDS = 7,          /* … and in tokens */
-	SET_BITS = 16,          /* sets of the cache, of two ways: 4 MiB a thread */
-	SCAN = 48,              /* below it comparing all pairs beats a heap */
-	CHUNK = 1 << 16         /* text encoded at once; longer only where no blank lies between letters */
-};
-
-extern const char vocab_tiktoken[], vocab_tiktoken_end[];
-
-struct pair {
-	uint32_t key;           /* left id · 2^16 + right id */
-	uint16_t id, used;
-};
-
-struct bpe {
-	char *bytes;            /* of all tokens, one after another */
-	uint32_t at[BPE_TOKENS + 1];
-	uint16_t byte_id[BYTES];
-	struct classes classes;
-	struct pair *pair;      /* (PAIR_SLOTS) */
-	uint16_t *byte_pair;    /* (BYTES, BYTES) what the first tokens, the single bytes, merge into */
+	SET_BITS = 17,          /* sets of that cache, of two ways: 8 MiB a thread */
+	LONG = 128,              /* longest piece of the second cache in bytes … */
+	LONG_IDS = 60,          /* … and in tokens */
+	LONG_BITS = 11          /* places of that cache: 512 KiB */
 };
 
 /* Two ways of one set lie side by side: one cache line.  Bytes are zero-padded, the last holds
@@ -48,295 +28,25 @@ struct cached {
 	uint16_t ids[SHORT_IDS], n;
 };
 
-/* A piece under merging: a list of symbols, and the pairs that may merge, lowest rank first. */
-struct links {
-	uint32_t *prev, *next;
-	uint16_t *id;
-	uint64_t *heap;         /* rank · 2^32 + position of the left symbol */
-	size_t n, cap, n_heap;
+struct cached_long {
+	unsigned char bytes[LONG];
+	uint16_t ids[LONG_IDS], n, n_bytes;
 };
 
 struct bpe_scratch {
 	const struct bpe *v;
+	merge_short_fn *merge_short;
+	piece_starts_fn *piece_starts;
 	struct cached *cache;
+	struct cached_long *cache_long;
 	struct buf text;
 	struct links l;
 };
 
-/* ---- the vocabulary ---- */
-
-static uint32_t pair_slot(uint32_t key)
-{
-	return (key * 2654435769u) >> (32 - 17);
-}
-
-/* The token that left and right merge into, which is also the merge's rank, or NO_MERGE. */
-static uint16_t pair_find(const struct bpe *v, uint16_t left, uint16_t right)
-{
-	const uint32_t key = (uint32_t)left << 16 | right;
-
-	if ((left | right) < BYTES)
-		return v->byte_pair[left * BYTES + right];
-	for (uint32_t i = pair_slot(key);; i = (i + 1) % PAIR_SLOTS) {
-		if (!v->pair[i].used)
-			return NO_MERGE;
-		if (v->pair[i].key == key)
-			return v->pair[i].id;
-	}
-}
-
-static void pair_add(struct bpe *v, uint16_t left, uint16_t right, uint16_t id)
-{
-	const uint32_t key = (uint32_t)left << 16 | right;
-	uint32_t i = pair_slot(key);
-
-	while (v->pair[i].used)
-		i = (i + 1) % PAIR_SLOTS;
-	v->pair[i] = (struct pair){ key, id, 1 };
-	if ((left | right) < BYTES)
-		v->byte_pair[left * BYTES + right] = id;
-}
-
-static const char *decode_base64(const char *s, struct buf *out)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	unsigned bits = 0, n = 0;
-
-	for (; *s != ' ' && *s != '='; s++) {
-		const char *d = strchr(digits, *s);
-
-		if (!*s || !d)
-			BUG("the vocabulary has no base64 at %zu", (size_t)(s - vocab_tiktoken));
-		bits = bits << 6 | (unsigned)(d - digits);
-		n += 6;
-		if (n >= 8) {
-			n -= 8;
-			buf_add(out, &(char){ (char)(bits >> n) }, 1);
-		}
-	}
-	return s + strspn(s, "=");
-}
-
-static size_t merge_scan(const struct bpe *v, uint16_t *id, size_t n);
-
-/* Tokens in order of rank; the merge that makes one is what the merges before it leave of its bytes. */
-static void load_tokens(struct bpe *v)
-{
-	const char *s = vocab_tiktoken;
-	struct buf bytes = { 0 };
-	uint16_t id[256];
-
-	for (unsigned t = 0; t < BPE_EOT; t++) {
-		char *end;
-
-		v->at[t] = (uint32_t)bytes.n;
-		s = decode_base64(s, &bytes);
-		if (strtoul(s, &end, 10) != t || *end != '\n')
-			BUG("the vocabulary is not in order at %u", t);
-		s = end + 1;
-
-		const unsigned char *p = (unsigned char *)bytes.p + v->at[t];
-		const size_t n = bytes.n - v->at[t];
-
-		if (n == 1) {
-			v->byte_id[p[0]] = (uint16_t)t;
-			continue;
-		}
-		for (size_t i = 0; i < n; i++)
-			id[i] = v->byte_id[p[i]];
-		if (merge_scan(v, id, n) != 2)
-			BUG("token %u is not one merge", t);
-		pair_add(v, id[0], id[1], (uint16_t)t);
-	}
-	if (s != vocab_tiktoken_end)
-		BUG("the vocabulary has more than %d tokens", BPE_EOT);
-	v->at[BPE_EOT] = (uint32_t)bytes.n;
-	buf_add(&bytes, "<|endoftext|>", 13);
-	v->at[BPE_TOKENS] = (uint32_t)bytes.n;
-	v->bytes = bytes.p;
-}
-
-static struct bpe *gpt2;
-
-static void load(void)
-{
-	struct bpe *v = xcalloc(1, sizeof(*v));
-
-	v->pair = xcalloc(PAIR_SLOTS, sizeof(*v->pair));
-	v->byte_pair = xmalloc(BYTES * BYTES * sizeof(*v->byte_pair));
-	memset(v->byte_pair, 0xFF, BYTES * BYTES * sizeof(*v->byte_pair));     /* NO_MERGE */
-	load_tokens(v);
-	v->classes = classes_load();
-	gpt2 = v;
-}
-
-const struct bpe *bpe_gpt2(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, load);
-	return gpt2;
-}
-
-const char *bpe_token(const struct bpe *v, unsigned id, size_t *bytes)
-{
-	if (id >= BPE_TOKENS)
-		return NULL;
-	*bytes = v->at[id + 1] - v->at[id];
-	return v->bytes + v->at[id];
-}
-
-struct bpe_scratch *bpe_scratch(const struct bpe *v)
-{
-	struct bpe_scratch *s = xcalloc(1, sizeof(*s));
-
-	s->v = v;
-	s->cache = xaligned(((size_t)2 << SET_BITS) * sizeof(*s->cache));
-	return s;
-}
-
-void bpe_scratch_free(struct bpe_scratch *s)
-{
-	free(s->cache);
-	buf_free(&s->text);
-	free(s->l.prev);
-	free(s->l.next);
-	free(s->l.id);
-	free(s->l.heap);
-	free(s);
-}
-
-/* ---- merging: the leftmost pair of lowest rank first, until none is left ---- */
-
-/* n symbols in place, n below 256; how many are left. */
-static size_t merge_scan(const struct bpe *v, uint16_t *id, size_t n)
-{
-	uint16_t rank[256];
-
-	for (size_t i = 0; i + 1 < n; i++)
-		rank[i] = pair_find(v, id[i], id[i + 1]);
-	while (n > 1) {
-		size_t best = 0;
-
-		for (size_t i = 1; i + 1 < n; i++)
-			if (rank[i] < rank[best])
-				best = i;
-		if (rank[best] == NO_MERGE)
-			break;
-		id[best] = rank[best];
-		n--;
-		memmove(id + best + 1, id + best + 2, (n - best - 1) * sizeof(*id));
-		memmove(rank + best, rank + best + 1, (n - best - 1) * sizeof(*rank));
-		if (best + 1 < n)
-			rank[best] = pair_find(v, id[best], id[best + 1]);
-		if (best > 0)
-			rank[best - 1] = pair_find(v, id[best - 1], id[best]);
-	}
-	return n;
-}
-
-static void heap_up(uint64_t *h, size_t i)
-{
-	const uint64_t x = h[i];
-
-	for (; i > 0 && x < h[(i - 1) / 2]; i = (i - 1) / 2)
-		h[i] = h[(i - 1) / 2];
-	h[i] = x;
-}
-
-static void heap_down(uint64_t *h, size_t n)
-{
-	const uint64_t x = h[0];
-	size_t i = 0, child;
-
-	for (; (child = 2 * i + 1) < n; i = child) {
-		if (child + 1 < n && h[child + 1] < h[child])
-			child++;
-		if (x <= h[child])
-			break;
-		h[i] = h[child];
-	}
-	h[i] = x;
-}
-
-static void links_reserve(struct links *l, size_t n)
-{
-	if (n <= l->cap)
-		return;
-	if (n > UINT32_MAX)
-		die("a word of %zu bytes is too long", n);
-	l->cap = n + n / 2;
-	l->prev = xrealloc(l->prev, l->cap, sizeof(*l->prev));
-	l->next = xrealloc(l->next, l->cap, sizeof(*l->next));
-	l->id = xrealloc(l->id, l->cap, sizeof(*l->id));
-	/* n - 1 pairs, and a merge takes one out before it puts two in */
-	l->heap = xrealloc(l->heap, xmul(l->cap, 2), sizeof(*l->heap));
-}
-
-/* The pair that begins at position i, if it merges. */
-static void links_push(const struct bpe *v, struct links *l, uint32_t i)
-{
-	const uint32_t next = l->next[i];
-	const uint16_t rank = next < l->n ? pair_find(v, l->id[i], l->id[next]) : NO_MERGE;
-
-	if (rank == NO_MERGE)
-		return;
-	l->heap[l->n_heap] = (uint64_t)rank << 32 | i;
-	heap_up(l->heap, l->n_heap++);
-}
-
-static void merge_heap(const struct bpe *v, struct links *l, const unsigned char *p, size_t n)
-{
-	links_reserve(l, n);
-	l->n = n;
-	l->n_heap = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		l->id[i] = v->byte_id[p[i]];
-		l->prev[i] = i - 1;
-		l->next[i] = i + 1;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		links_push(v, l, i);
-	while (l->n_heap > 0) {
-		const uint32_t i = (uint32_t)l->heap[0], right = l->next[i];
-		const uint16_t rank = (uint16_t)(l->heap[0] >> 32);
-
-		l->heap[0] = l->heap[--l->n_heap];
-		heap_down(l->heap, l->n_heap);
-		/* entries whose pair is gone are left in the heap and fail here */
-		if (l->id[i] == NO_MERGE || right >= n || pair_find(v, l->id[i], l->id[right]) != rank)
-			continue;
-		l->id[i] = rank;
-		l->id[right] = NO_MERGE;
-		l->next[i] = l->next[right];
-		if (l->next[i] < n)
-			l->prev[l->next[i]] = i;
-		links_push(v, l, i);
-		if (i > 0)
-			links_push(v, l, l->prev[i]);
-	}
-}
-
-/* The piece's tokens to ids, which has room for one a byte; their number. */
-static size_t merge(struct bpe_scratch *s, const unsigned char *p, size_t n, uint16_t *ids)
-{
-	size_t m = 0;
-
-	if (n < SCAN) {
-		for (size_t i = 0; i < n; i++)
-			ids[i] = s->v->byte_id[p[i]];
-		return merge_scan(s->v, ids, n);
-	}
-	merge_heap(s->v, &s->l, p, n);
-	for (size_t i = 0; i < n; i = s->l.next[i])
-		ids[m++] = s->l.id[i];
-	return m;
-}
-
-/* ---- pieces ---- */
+/* ---- short pieces ---- */
 
 /* Its bytes, zero-padded, and its length. */
-static void short_key(const unsigned char *p, size_t n, uint64_t key[2])
+static inline void short_key(const unsigned char *p, size_t n, uint64_t key[2])
 {
 #define FIRST(n) { (n) < 8 ? ((uint64_t)1 << (n) % 8 * 8) - 1 : ~(uint64_t)0, (n) > 8 ? ((uint64_t)1 << (n) % 8 * 8) - 1 : 0 }
 	static const uint64_t mask[SHORT + 1][2] = { FIRST(0), FIRST(1), FIRST(2), FIRST(3), FIRST(4), FIRST(5),
@@ -350,83 +60,200 @@ static void short_key(const unsigned char *p, size_t n, uint64_t key[2])
 
 /* A piece on its way through the cache. */
 struct lookup {
-	const unsigned char *p;
-	size_t bytes;
-	uint64_t key[2];        /* of a short one */
+	uint64_t key[2];        /* of a long one: its length, and what no short one has */
 	struct cached *set;
+	const unsigned char *p;
 };
+#define LONG_KEY (~(uint64_t)0)
 
 /* 16 bytes of p can be read.  The set is fetched while others are looked at. */
-static struct lookup look_up(const struct bpe_scratch *s, const unsigned char *p, size_t bytes)
+static inline void look_up(const struct bpe_scratch *s, const unsigned char *p, size_t bytes, struct lookup *l)
 {
-	struct lookup l = { p, bytes, { 0 }, s->cache };
-
-	if (bytes <= SHORT) {
-		short_key(p, bytes, l.key);
-		l.set += 2 * (((l.key[0] ^ l.key[1] * 0x9E3779B97F4A7C15) * 0xD6E8FEB86659FD93) >> (64 - SET_BITS));
-		__builtin_prefetch(l.set);
+	l->p = p;
+	l->set = s->cache;
+	if (bytes > SHORT) {
+		l->key[0] = bytes;
+		l->key[1] = LONG_KEY;
+		return;
 	}
-	return l;
+	short_key(p, bytes, l->key);
+	l->set += 2 * ((l->key[0] * 0xD6E8FEB86659FD93 + l->key[1] * 0x9E3779B97F4A7C15) >> (64 - SET_BITS));
+	__builtin_prefetch(l->set);
 }
 
-static bool holds(const struct cached *c, const uint64_t key[2])
+static inline bool holds(const struct cached *c, const uint64_t key[2])
 {
 	return ((c->key[0] ^ key[0]) | (c->key[1] ^ key[1])) == 0;
 }
 
-/* The piece's tokens to ids, of which SHORT_IDS + 1 are written whatever their number. */
-static size_t encode_piece(struct bpe_scratch *s, const struct lookup *l, uint16_t *ids)
+/* New ones come second; those that are seen again, first. */
+static void remember(struct cached *set, const uint64_t key[2], const uint16_t *ids, size_t n)
 {
-	struct cached *set = l->set;
-	const struct cached *c = set + !holds(set, l->key);
+	memcpy(set[1].key, key, sizeof(set->key));
+	memcpy(set[1].ids, ids, n * sizeof(*ids));
+	set[1].n = (uint16_t)n;
+}
 
-	if (l->bytes > SHORT)
-		return merge(s, l->p, l->bytes, ids);
-	if (holds(c, l->key)) {
-		memcpy(ids, c->ids, sizeof(c->ids) + sizeof(c->n));
+/* All short tokens are pieces that are themselves. */
+static void remember_tokens(struct bpe_scratch *s)
+{
+	unsigned char padded[2 * SHORT + 1] = { 0 };
+	struct lookup l;
+	size_t n;
+
+	for (unsigned t = BPE_EOT; t-- > 0; ) {
+		const uint16_t id = (uint16_t)t;
+		const char *p = bpe_token(s->v, t, &n);
+
+		if (n > SHORT)
+			continue;
+		look_up(s, memcpy(padded, p, n), n, &l);
+		l.set[1] = l.set[0];
+		l.set[0] = (struct cached){ { l.key[0], l.key[1] }, { id }, 1 };
+	}
+}
+
+/* ---- other pieces ---- */
+
+static struct cached_long *long_place(const struct bpe_scratch *s, const unsigned char *p, size_t n)
+{
+	uint64_t first, middle, last;
+
+	memcpy(&first, p, 8);
+	memcpy(&middle, p + n / 2 - 4, 8);
+	memcpy(&last, p + n - 8, 8);
+	first = ((first * 0xD6E8FEB86659FD93 ^ middle) * 0x9E3779B97F4A7C15 ^ last ^ n) * 0xD6E8FEB86659FD93;
+	return s->cache_long + (first >> (64 - LONG_BITS));
+}
+
+/* Of 8 bytes or more: what the cache knows, or what merging gives. */
+static size_t encode_long(struct bpe_scratch *s, const unsigned char *p, size_t n, uint16_t *ids)
+{
+	struct cached_long *c = n <= LONG ? long_place(s, p, n) : NULL;
+
+	if (c && c->n_bytes == n && !memcmp(c->bytes, p, n)) {
+		memcpy(ids, c->ids, c->n * sizeof(*ids));
 		return c->n;
 	}
-	const size_t m = merge(s, l->p, l->bytes, ids);
+	const size_t m = n <= MERGE_SHORT && s->merge_short ? s->merge_short(s->v, p, n, ids)
+							    : merge_piece(s->v, &s->l, p, n, ids);
 
-	if (m <= SHORT_IDS) {
-		set[1] = set[0];
-		memcpy(set->key, l->key, sizeof(l->key));
-		memcpy(set->ids, ids, m * sizeof(*ids));
-		set->n = (uint16_t)m;
+	if (c && (n > SHORT || m > SHORT_IDS) && m <= LONG_IDS) {
+		memcpy(c->bytes, p, n);
+		memcpy(c->ids, ids, m * sizeof(*ids));
+		c->n = (uint16_t)m;
+		c->n_bytes = (uint16_t)n;
 	}
 	return m;
 }
 
+/* What is not the first of its set. */
+static __attribute__((noinline)) size_t encode_other(struct bpe_scratch *s, const struct lookup *l, uint16_t *ids)
+{
+	struct cached *set = l->set, first = set[0];
+	size_t n = l->key[1] >> 56, m;
+
+	if (l->key[1] == LONG_KEY)
+		return encode_long(s, l->p, l->key[0], ids);
+	if (holds(set + 1, l->key)) {
+		set[0] = set[1];
+		set[1] = first;
+		memcpy(ids, set->ids, sizeof(set->ids));
+		return set->n;
+	}
+	if (n > SHORT_IDS)
+		m = encode_long(s, l->p, n, ids);
+	else
+		m = s->merge_short ? s->merge_short(s->v, l->p, n, ids) : merge_piece(s->v, &s->l, l->p, n, ids);
+	if (m <= SHORT_IDS)
+		remember(set, l->key, ids, m);
+	return m;
+}
+
+/* The piece's tokens to ids, of which SHORT_IDS + 1 are written whatever their number. */
+static inline uint16_t *encode_piece(struct bpe_scratch *s, const struct lookup *l, uint16_t *ids)
+{
+	const struct cached *c = l->set;
+
+	if (!holds(c, l->key))
+		return ids + encode_other(s, l, ids);
+	memcpy(ids, c->ids, sizeof(c->ids) + sizeof(c->n));
+	return ids + c->n;
+}
+
+/* ---- scratch ---- */
+
+struct bpe_scratch *bpe_scratch(const struct bpe *v)
+{
+	struct bpe_scratch *s = xcalloc(1, sizeof(*s));
+
+	s->v = v;
+	s->merge_short = merge_short_avx2();
+	s->piece_starts = piece_starts_avx2() ? piece_starts_avx2() : piece_starts;
+	s->cache = xtable(((size_t)2 << SET_BITS) * sizeof(*s->cache));
+	s->cache_long = xcalloc((size_t)1 << LONG_BITS, sizeof(*s->cache_long));
+	remember_tokens(s);
+	return s;
+}
+
+void bpe_scratch_free(struct bpe_scratch *s)
+{
+	free(s->cache);
+	free(s->cache_long);
+	buf_free(&s->text);
+	links_free(&s->l);
+	free(s);
+}
+
 /* ---- text ---- */
 
-/* A copy of the text that is valid UTF-8, padded. */
-static const unsigned char *clean_copy(struct buf *to, const char *text, size_t bytes)
+/* Behind what is ASCII, in steps of a block. */
+static const unsigned char *skip_ascii(const unsigned char *p, const unsigned char *end)
 {
-	const unsigned char *p = (const unsigned char *)text, *end = p + bytes, *from = p;
-	char pad[PIECE_PAD];
+	enum { WORDS = 8 };
+	uint64_t block[WORDS];
+
+	for (; end - p >= (ptrdiff_t)sizeof(block); p += sizeof(block)) {
+		memcpy(block, p, sizeof(block));
+		for (size_t i = 1; i < WORDS; i++)
+			block[0] |= block[i];
+		if (block[0] & 0x8080808080808080)
+			break;
+	}
+	return p;
+}
+
+/* The first byte that is no UTF-8, or the end. */
+static const unsigned char *valid_end(const unsigned char *p, const unsigned char *end)
+{
+	while ((p = skip_ascii(p, end)) < end)
+		for (const unsigned char *stop = p + PIECE_WINDOW; p < stop && p < end; ) {
+			const int n = utf8_length(p, end);
+
+			if (n < 0)
+				return p;
+			p += n;
+		}
+	return end;
+}
+
+/* A copy of the text that is valid UTF-8, padded. */
+static void clean_copy(struct buf *to, const char *text, size_t bytes)
+{
+	const unsigned char *p = (const unsigned char *)text, *end = p + bytes;
 
 	buf_clear(to);
 	while (p < end) {
-		uint64_t eight;
+		const unsigned char *from = p;
 
-		if (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & 0x8080808080808080))) {
-			p += 8;
-			continue;
-		}
-		const int n = utf8_length(p, end);
-
-		if (n > 0) {
-			p += n;
-			continue;
-		}
+		p = valid_end(p, end);
 		buf_add(to, from, (size_t)(p - from));
-		buf_add(to, "\xEF\xBF\xBD", 3);
-		p -= n;
-		from = p;
+		if (p < end) {
+			buf_add(to, "\xEF\xBF\xBD", 3);
+			p -= utf8_length(p, end);
+		}
 	}
-	buf_add(to, from, (size_t)(p - from));
-	buf_add(to, memset(pad, 0xFF, sizeof(pad)), sizeof(pad));
-	return (const unsigned char *)to->p;
+	bpe_pad(to);
 }
 
 /* The next pieces of the text from *p to end; *p behind them. */
@@ -434,17 +261,17 @@ static size_t next_pieces(const struct bpe_scratch *s, const unsigned char **p, 
 			  struct lookup *l)
 {
 	const unsigned char *at = *p, *next;
-	uint64_t starts = piece_starts(at);
+	uint64_t starts = s->piece_starts(at);
 	size_t n = 0;
 
 	if (!starts) /* other characters than ASCII, or a long piece: go on without for a while */
 		for (; at < end && at < *p + PIECE_WINDOW / 2; at = next) {
 			next = piece_end(&s->v->classes, at);
-			l[n++] = look_up(s, at, (size_t)(next - at));
+			look_up(s, at, (size_t)(next - at), &l[n++]);
 		}
 	for (; starts; starts &= starts - 1, at = next) {
 		next = *p + __builtin_ctzll(starts);
-		l[n++] = look_up(s, at, (size_t)(next - at));
+		look_up(s, at, (size_t)(next - at), &l[n++]);
 	}
 	*p = at;
 	return n;
@@ -458,38 +285,43 @@ static uint16_t *encode_pieces(struct bpe_scratch *s, const unsigned char *p, co
 	for (size_t turn = 0; n > 0; turn = !turn, n = n_next) {
 		n_next = p < end ? next_pieces(s, &p, end, l[!turn]) : 0;
 		for (size_t i = 0; i < n; i++)
-			ids += encode_piece(s, &l[turn][i], ids);
+			ids = encode_piece(s, &l[turn][i], ids);
 	}
 	return ids;
 }
 
-static bool alphanumeric(char c)
+/* Of valid UTF-8, padded. */
+static void encode_valid(struct bpe_scratch *s, const unsigned char *p, size_t bytes, struct ids *ids)
 {
-	return (unsigned)(c | 0x20) - 'a' < 26 || (unsigned)c - '0' < 10;
+	const size_t room = ids->n + bytes + SHORT_IDS + 1;
+
+	if (room > ids->cap) {
+		ids->cap = room + room / 2;
+		ids->v = xrealloc(ids->v, ids->cap, sizeof(*ids->v));
+	}
+	ids->n = (size_t)(encode_pieces(s, p, p + bytes, ids->v + ids->n) - ids->v);
 }
 
-/* A piece begins at a blank between letters or digits, whatever lies farther away. */
-static size_t chunk_bytes(const char *text, size_t bytes)
+void bpe_pad(struct buf *text)
 {
-	for (size_t i = CHUNK; i + 1 < bytes; i++)
-		if (text[i] == ' ' && alphanumeric(text[i - 1]) && alphanumeric(text[i + 1]))
-			return i;
-	return bytes;
+	char pad[PIECE_PAD];
+
+	_Static_assert((int)PIECE_PAD == (int)BPE_PAD, "a window behind the text");
+	buf_add(text, memset(pad, 0xFF, sizeof(pad)), sizeof(pad));
 }
 
 void bpe_encode(struct bpe_scratch *s, const char *text, size_t bytes, struct ids *ids)
 {
-	while (bytes > 0) {
-		const size_t n = chunk_bytes(text, bytes);
-		const unsigned char *p = clean_copy(&s->text, text, n), *end = p + s->text.n - PIECE_PAD;
-		const size_t room = ids->n + (size_t)(end - p) + SHORT_IDS + 1;
+	clean_copy(&s->text, text, bytes);
+	encode_valid(s, (const unsigned char *)s->text.p, s->text.n - PIECE_PAD, ids);
+}
 
-		if (room > ids->cap) {
-			ids->cap = room + room / 2;
-			ids->v = xrealloc(ids->v, ids->cap, sizeof(*ids->v));
-		}
-		ids->n = (size_t)(encode_pieces(s, p, end, ids->v + ids->n) - ids->v);
-		text += n;
-		bytes -= n;
-	}
+void bpe_encode_padded(struct bpe_scratch *s, const char *text, size_t bytes, struct ids *ids)
+{
+	const unsigned char *p = (const unsigned char *)text, *end = p + bytes;
+
+	if (valid_end(p, end) < end)
+		bpe_encode(s, text, bytes, ids);
+	else
+		encode_valid(s, p, bytes, ids);
 }

@@ -15,7 +15,7 @@
  */
 #include "base.h"
 
-enum { BPE_EOT = 50256, BPE_TOKENS = 50257 };
+enum { BPE_EOT = 50256, BPE_TOKENS = 50257, BPE_PAD = 72 };
 
 struct ids {
 	uint16_t *v;
@@ -29,6 +29,9 @@ struct bpe_scratch *bpe_scratch(const struct bpe *v);
 void bpe_scratch_free(struct bpe_scratch *s);
 /* Appends the tokens of text ("<|endoftext|>" is plain text here). */
 void bpe_encode(struct bpe_scratch *s, const char *text, size_t bytes, struct ids *ids);
+/* The same of text that has BPE_PAD bytes of 0xFF behind it: no copy is made. */
+void bpe_encode_padded(struct bpe_scratch *s, const char *text, size_t bytes, struct ids *ids);
+void bpe_pad(struct buf *text);         /* appends them */
 /* The token's bytes (not NUL-terminated); BPE_EOT gives "<|endoftext|>"; NULL above. */
 const char *bpe_token(const struct bpe *v, unsigned id, size_t *bytes);
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "window.h"
+
 extern const char vocab_classes[], vocab_classes_end[];
 
 /* What the pattern tells apart.  The first four are classes of code points, the rest of bytes. */
@@ -67,20 +69,6 @@ static const unsigned char *run_end(const struct classes *c, const unsigned char
 	}
 }
 
-/* 's 't 're 've 'm 'll 'd: length at p, or 0. */
-static size_t contraction(const unsigned char *p)
-{
-	switch (p[1]) {
-	case 's': case 't': case 'm': case 'd':
-		return 2;
-	case 'r': case 'v':
-		return p[2] == 'e' ? 3 : 0;
-	case 'l':
-		return p[2] == 'l' ? 3 : 0;
-	}
-	return 0;
-}
-
 /* White space: all of it at the end of the text, else all but its last character, if there are several. */
 static const unsigned char *space_end(const struct classes *c, const unsigned char *p)
 {
@@ -107,11 +95,6 @@ const unsigned char *piece_end(const struct classes *c, const unsigned char *p)
 }
 
 /* ---- all pieces of a window of ASCII, by bits: = piece_end ---- */
-
-/* Bit i for byte i of the window. */
-struct window {
-	uint64_t letter, number, space, blank, quote, beyond;   /* blank: 20; beyond ASCII */
-};
 
 #define BYTES_OF(x) (0x0101010101010101 * (uint64_t)(x))
 #define HIGH BYTES_OF(0x80)
@@ -155,22 +138,5 @@ uint64_t piece_starts(const unsigned char *p)
 
 	for (unsigned i = 0; i < PIECE_WINDOW; i += 8)
 		window_add(&w, p + i, i);
-	const uint64_t other = ~(w.letter | w.number | w.space);
-	const uint64_t on = (w.letter & w.letter << 1) | (w.number & w.number << 1) | (other & other << 1);
-	/* a blank goes with what follows; of other white space only the last before something is cut off */
-	uint64_t starts = (~w.space & ~on & ~(w.blank << 1)) | (w.space & ~(w.space << 1 & w.space >> 1)) | 1;
-
-	for (uint64_t q = starts & w.quote; q; q &= q - 1) {
-		const unsigned at = (unsigned)__builtin_ctzll(q);
-		const size_t n = contraction(p + at);
-
-		if (n)
-			starts &= ~(((((uint64_t)1 << n) - 1) & ~(uint64_t)1) << at);
-		if (n && at + n < PIECE_WINDOW)
-			starts |= (uint64_t)1 << (at + n);
-	}
-	/* white space asks what follows it: the last character known says nothing of itself */
-	const unsigned known = w.beyond ? (unsigned)__builtin_ctzll(w.beyond) : PIECE_WINDOW;
-
-	return known < 2 ? 0 : starts & (((uint64_t)1 << (known - 1)) - 1) & ~(uint64_t)1;
+	return window_starts(&w, p);
 }

@@ -8,7 +8,7 @@
  */
 #include "base.h"
 
-enum { PIECE_PAD = 72, PIECE_WINDOW = 64 };
+enum { PIECE_WINDOW = 64, PIECE_PAD = PIECE_WINDOW + 8 };
 
 struct classes {
 	uint8_t byte[256];      /* of ASCII; the rest: several bytes, or the end */
@@ -19,6 +19,8 @@ struct classes classes_load(void);      /* point is never freed */
 const unsigned char *piece_end(const struct classes *c, const unsigned char *p);
 /* Where pieces begin behind p, at which one does: bit i for p + i, as far as a window
  * of ASCII tells; 0: piece_end must say. */
-uint64_t piece_starts(const unsigned char *p);
+typedef uint64_t piece_starts_fn(const unsigned char *p);
+piece_starts_fn piece_starts;
+piece_starts_fn *piece_starts_avx2(void);       /* the same; NULL where the processor has none */
 
 #endif

@@ -1,4 +1,4 @@
-/* The files of data/ that bpe.c reads, as they are. */
+/* The files of data/ that vocab.c and pieces.c read, as they are. */
 	.section .rodata
 	.global vocab_tiktoken, vocab_tiktoken_end, vocab_classes, vocab_classes_end
 vocab_tiktoken:

@@ -5,6 +5,7 @@
 
 #include "bpe.h"
 #include "check.h"
+#include "merge.h"
 #include "pieces.h"
 #include "rng.h"
 
@@ -196,6 +197,58 @@ static void test_windows(void)
 	free(text);
 }
 
+/* The vectors say what the plain ones say, of any bytes. */
+static void test_vectors(void)
+{
+	static const unsigned kinds[] = { 7, 15, 23 };
+	piece_starts_fn *starts = piece_starts_avx2();
+	merge_short_fn *merge = merge_short_avx2();
+	unsigned char *text = xmalloc((1 << 16) + PIECE_PAD);
+	uint16_t a[BYTES], b[BYTES];
+	bool same = true;
+
+	if (!starts || !merge) {
+		check(true, "no AVX2 here # SKIP");
+		return;
+	}
+	for (unsigned k = 0; k <= ARRAY_LEN(kinds); k++) {
+		size_t n = 1 << 16;
+
+		if (k < ARRAY_LEN(kinds))
+			n = random_text((char *)text, n, kinds[k], 77);
+		else
+			for (size_t i = 0; i < n + PIECE_PAD; i++)
+				text[i] = (unsigned char)rng_hash(5, RNG_TEST, k, i) & (i % 4096 < 2048 ? 0x7F : 0xFF);
+		for (size_t i = 0; i < n && same; i++)
+			same = piece_starts(text + i) == starts(text + i);
+		check(same, "windows as bits: AVX2 and plain, text %u", k);
+		for (size_t i = 0; i + 16 < n && same; i += 3) {
+			const size_t bytes = 1 + rng_below(rng_hash(6, RNG_TEST, k, i), MERGE_SHORT);
+			const size_t m = merge(v, text + i, bytes, a);
+
+			same = m == merge_scan(v, text + i, bytes, b) && !memcmp(a, b, m * sizeof(*a));
+		}
+		check(same, "short pieces merged: AVX2 and plain, text %u", k);
+	}
+	free(text);
+}
+
+/* A token as a piece is itself: the cache may begin with all of them. */
+static void test_tokens(void)
+{
+	bool same = true;
+	size_t n;
+
+	for (uint16_t t = 0; t < BPE_EOT && same; t++) {
+		const char *p = bpe_token(v, t, &n);
+		uint16_t *ids = xmalloc(n * sizeof(*ids));
+
+		same = twin(p, n, ids) == 1 && ids[0] == t;
+		free(ids);
+	}
+	check(same, "every token's bytes merge to it alone");
+}
+
 static void test_invalid(void)
 {
 	GIVES("\xFF", 4210);
@@ -296,6 +349,8 @@ int main(void)
 	test_windows();
 	test_invalid();
 	test_merging();
+	test_vectors();
+	test_tokens();
 	test_texts();
 	test_long_word();
 	bpe_scratch_free(s);
