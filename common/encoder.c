@@ -4,15 +4,25 @@
 #include <string.h>
 
 #include "bpe.h"
+#include "jsonl.h"
 #include "pool.h"
 #include "prog.h"
 #include "rng.h"
 
-enum { BATCH_BYTES = 1 << 20, BATCH_DOCS = 4096 };
+enum { BATCH_BYTES = 1 << 18, BATCH_DOCS = 4096 };     /* a batch and what it becomes stay in the cache */
 
 struct item {                   /* a document before it is encoded */
 	size_t at, bytes;       /* in the batch's text */
 	bool tokens;            /* the "text" is ids already */
+	uint64_t line;          /* > 0: it is this line of JSON Lines … */
+	const char *field;      /* … and the document is under this key … */
+	size_t where;           /* … of the file named here in the batch's names */
+};
+
+/* What a thread needs. */
+struct desk {
+	struct bpe_scratch *bpe;
+	struct buf text;        /* of a JSON line */
 };
 
 struct batch {
@@ -23,7 +33,13 @@ struct batch {
 	struct encoded *doc;
 	size_t n;
 	struct ids ids;
+	uint64_t text_bytes;
 	struct place behind;
+	struct buf names;       /* of the files that lines are from, each ended by NUL */
+	size_t name;            /* the last */
+	uint64_t file;          /* … and which it is; 0: none yet */
+	const char *wrong;      /* with its first bad line, item[n_encoded] */
+	size_t n_encoded;
 };
 
 struct encoder {
@@ -34,7 +50,7 @@ struct encoder {
 	struct source *source;          /* of paths[at.input] */
 	struct place at;                /* read up to here */
 	uint64_t seen;                  /* bytes of the source, for progress */
-	struct bpe_scratch **scratch;   /* one a thread */
+	struct desk *desk;             /* one a thread */
 	struct batch *ring;
 	size_t slots, posted, taken;    /* counts of batches, modulo slots */
 	struct encoded_batch out;
@@ -46,12 +62,11 @@ struct encoder *encoder_open(char *const *paths, const struct source_opts *o, ui
 
 	e->paths = paths;
 	e->o = *o;
+	e->o.lines = true;
 	e->seed = seed;
 	e->leading = leading;
-	e->scratch = xcalloc(pool_threads(), sizeof(struct bpe_scratch *));
-	for (size_t i = 0; i < pool_threads(); i++)
-		e->scratch[i] = bpe_scratch(bpe_gpt2());
-	e->slots = 2 * pool_threads() + 1;
+	e->desk = xcalloc(pool_threads(), sizeof(*e->desk));
+	e->slots = pool_threads() > 1 ? 2 * pool_threads() + 1 : 2;
 	e->ring = xcalloc(e->slots, sizeof(*e->ring));
 	for (size_t i = 0; i < e->slots; i++) {
 		e->ring[i].e = e;
@@ -74,41 +89,87 @@ static void put(struct ids *ids, const void *v, size_t n)
 	ids->n += n;
 }
 
+/* The text under the line's key to *text, padded; false when there is none. */
+static bool parse_line(struct batch *b, const struct item *d, struct buf *text)
+{
+	b->wrong = jsonl_string(b->text.p + d->at, d->bytes, d->field, text);
+	if (b->wrong)
+		return false;
+	b->text_bytes += text->n;
+	bpe_pad(text);
+	return true;
+}
+
+/* The document's tokens behind the others; false when it is not one. */
+static bool encode_doc(struct batch *b, const struct item *d, struct desk *at)
+{
+	const char *text = b->text.p + d->at;
+
+	if (d->line) {
+		if (!parse_line(b, d, &at->text))
+			return false;
+		bpe_encode_padded(at->bpe, at->text.p, at->text.n - BPE_PAD, &b->ids);
+		return true;
+	}
+	b->text_bytes += d->bytes;
+	if (d->tokens)
+		put(&b->ids, text, d->bytes / sizeof(uint16_t));
+	else
+		bpe_encode_padded(at->bpe, text, d->bytes, &b->ids);
+	return true;
+}
+
 static void encode_batch(void *arg)
 {
 	static const uint16_t eot = BPE_EOT;
 	struct batch *b = arg;
 	const struct encoder *e = b->e;
+	struct desk *at = &e->desk[pool_self()];
 
+	if (!at->bpe)
+		at->bpe = bpe_scratch(bpe_gpt2());
 	b->ids.n = 0;
-	for (size_t i = 0; i < b->n; i++) {
-		const struct item *d = &b->item[i];
-		const char *text = b->text.p + d->at;
-
+	b->text_bytes = 0;
+	for (b->n_encoded = 0; b->n_encoded < b->n; b->n_encoded++) {
 		if (e->leading)
 			put(&b->ids, &eot, 1);
 		const size_t from = b->ids.n;
 
-		if (d->tokens)
-			put(&b->ids, text, d->bytes / sizeof(uint16_t));
-		else
-			bpe_encode(e->scratch[pool_self()], text, d->bytes, &b->ids);
+		if (!encode_doc(b, &b->item[b->n_encoded], at))
+			return;
 		const uint64_t hash = XXH3_64bits(b->ids.v + from, (b->ids.n - from) * sizeof(uint16_t));
 
 		if (!e->leading)
 			put(&b->ids, &eot, 1);
-		b->doc[i] = (struct encoded){ rng_hash(e->seed, RNG_VAL, hash, 0), b->ids.n };
+		b->doc[b->n_encoded] = (struct encoded){ rng_hash(e->seed, RNG_VAL, hash, 0), b->ids.n };
 	}
 }
 
 /* ---- reading ---- */
 
-static void batch_add(struct batch *b, const struct doc *d)
+/* Place in the batch's names of the file that is read now. */
+static size_t name_of(const struct encoder *e, struct batch *b, const struct doc *d)
+{
+	const uint64_t file = e->at.input << 32 | (uint32_t)d->file;
+
+	if (b->file != file) {
+		const char *where = source_where(e->source);
+
+		b->name = b->names.n;
+		buf_add(&b->names, where, strlen(where) + 1);
+		b->file = file;
+	}
+	return b->name;
+}
+
+static void batch_add(const struct encoder *e, struct batch *b, const struct doc *d)
 {
 	const size_t bytes = d->text ? d->bytes : d->n_ids * sizeof(*d->ids);
 
-	b->item[b->n++] = (struct item){ b->text.n, bytes, !d->text };
+	b->item[b->n++] = (struct item){ b->text.n, bytes, !d->text, d->line, d->field, d->line ? name_of(e, b, d) : 0 };
 	buf_add(&b->text, d->text ? d->text : (const char *)d->ids, bytes);
+	if (d->text && !d->line)
+		bpe_pad(&b->text);
 }
 
 static void report(struct encoder *e)
@@ -144,9 +205,11 @@ static bool read_batch(struct encoder *e, struct batch *b)
 	struct doc d;
 
 	b->n = 0;
+	b->file = 0;
 	buf_clear(&b->text);
+	buf_clear(&b->names);
 	while (b->n < BATCH_DOCS && b->text.n < BATCH_BYTES && next_doc(e, &d))
-		batch_add(b, &d);
+		batch_add(e, b, &d);
 	b->behind = e->at;
 	if (e->source)
 		report(e);
@@ -161,6 +224,13 @@ void encoder_skip(struct encoder *e, struct place done)
 	while (e->at.docs < done.docs)
 		if (!next_doc(e, &d) || e->at.input != done.input)
 			die("'%s' has fewer documents than before", e->paths[done.input]);
+}
+
+static _Noreturn void die_bad_line(const struct batch *b)
+{
+	const struct item *d = &b->item[b->n_encoded];
+
+	die("%s line %llu: %s ('%s' is wanted)", b->names.p + d->where, (unsigned long long)d->line, b->wrong, d->field);
 }
 
 const struct encoded_batch *encoder_next(struct encoder *e)
@@ -180,7 +250,9 @@ const struct encoded_batch *encoder_next(struct encoder *e)
 	struct batch *b = &e->ring[e->taken++ % e->slots];
 
 	task_wait(&b->task);
-	e->out = (struct encoded_batch){ b->doc, b->n, b->ids.v, b->text.n, b->behind };
+	if (b->wrong)
+		die_bad_line(b);
+	e->out = (struct encoded_batch){ b->doc, b->n, b->ids.v, b->text_bytes, b->behind };
 	return &e->out;
 }
 
@@ -190,13 +262,17 @@ void encoder_close(struct encoder *e)
 		source_close(e->source);
 	for (size_t i = 0; i < e->slots; i++) {
 		buf_free(&e->ring[i].text);
+		buf_free(&e->ring[i].names);
 		free(e->ring[i].item);
 		free(e->ring[i].doc);
 		free(e->ring[i].ids.v);
 	}
-	for (size_t i = 0; i < pool_threads(); i++)
-		bpe_scratch_free(e->scratch[i]);
-	free(e->scratch);
+	for (size_t i = 0; i < pool_threads(); i++) {
+		if (e->desk[i].bpe)
+			bpe_scratch_free(e->desk[i].bpe);
+		buf_free(&e->desk[i].text);
+	}
+	free(e->desk);
 	free(e->ring);
 	free(e);
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "jsonl_copy.h"
+
 enum { DEPTH = 512 };   /* of nested values */
 
 struct json {
@@ -93,18 +95,20 @@ static bool unicode_escape(struct json *j, struct buf *out)
 	return true;
 }
 
+const char jsonl_letter[256] = { ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n',
+	['r'] = '\r', ['t'] = '\t' };
+
 static bool escape(struct json *j, struct buf *out)
 {
-	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
 	const int c = peek(j);
-	const char *at = c > 0 ? strchr(from, c) : NULL;
+	const char letter = c < 0 ? 0 : jsonl_letter[c];
 
 	j->p++;
 	if (c == 'u')
 		return unicode_escape(j, out);
-	if (at && out)
-		buf_add(out, to + (at - from), 1);
-	return at != NULL;
+	if (letter && out)
+		buf_add(out, &letter, 1);
+	return letter != 0;
 }
 
 /* Up to the next byte that is not itself: a quote, a backslash or a control character. */
@@ -127,15 +131,31 @@ static const char *plain(const char *p, const char *end)
 	return p;
 }
 
-/* Behind the opening quote; appends to out unless it is NULL. */
-static bool string(struct json *j, struct buf *out)
+/* Behind the opening quote, to the one that closes. */
+static bool skip_string(struct json *j)
 {
 	for (;;) {
+		j->p = plain(j->p, j->end);
+		if (take(j, '"'))
+			return true;
+		if (!take(j, '\\') || !escape(j, NULL))
+			return false;
+	}
+}
+
+/* The same; appends what it stands for to out. */
+static bool string(struct json *j, struct buf *out)
+{
+	jsonl_copy_fn *copy = jsonl_copy_avx2();
+
+	buf_reserve(out, (size_t)(j->end - j->p) + JSONL_PAD); /* escapes are longer than what they stand for */
+	for (;;) {
+		if (copy)
+			copy(&j->p, j->end, out);
 		const char *from = j->p;
 
 		j->p = plain(j->p, j->end);
-		if (out)
-			buf_add(out, from, (size_t)(j->p - from));
+		buf_add(out, from, (size_t)(j->p - from));
 		if (take(j, '"'))
 			return true;
 		if (!take(j, '\\') || !escape(j, out))
@@ -188,7 +208,7 @@ static bool members(struct json *j, char close, int depth)
 	do {
 		blanks(j);
 		if (close == '}') {
-			if (!take(j, '"') || !string(j, NULL))
+			if (!take(j, '"') || !skip_string(j))
 				return false;
 			blanks(j);
 			if (!take(j, ':'))
@@ -207,7 +227,7 @@ static bool value(struct json *j, int depth)
 	if (depth > DEPTH)
 		return false;
 	switch (peek(j)) {
-	case '"': j->p++; return string(j, NULL);
+	case '"': j->p++; return skip_string(j);
 	case '{': j->p++; return members(j, '}', depth);
 	case '[': j->p++; return members(j, ']', depth);
 	case 't': return word(j, "true");
@@ -223,7 +243,7 @@ static bool key_string(struct json *j, const char *key, bool *same)
 	const char *from = j->p;
 	struct buf name = { 0 };
 
-	if (!string(j, NULL))
+	if (!skip_string(j))
 		return false;
 	if (memchr(from, '\\', (size_t)(j->p - from))) {
 		struct json again = { from, j->p };

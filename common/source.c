@@ -22,6 +22,7 @@ struct source {
 	struct buf in;          /* its bytes read and not yet used: [at, in.n) */
 	size_t at;
 	bool ended;             /* all of the file is in `in` */
+	uint64_t files;         /* begun */
 	uint64_t line;          /* JSON Lines: lines seen */
 	struct buf text;
 	uint16_t *ids;          /* of a document of tokens */
@@ -46,8 +47,6 @@ static size_t file_read(struct source *s, void *p, size_t bytes)
 /* More of the file behind what is in s->in; false at its end. */
 static bool fill(struct source *s)
 {
-	static _Thread_local _Alignas(8) char chunk[CHUNK];
-
 	if (s->ended)
 		return false;
 	if (s->at > 0 && s->at >= s->in.n / 2) {
@@ -55,9 +54,11 @@ static bool fill(struct source *s)
 		s->in.n -= s->at;
 		s->at = 0;
 	}
-	const size_t n = file_read(s, chunk, sizeof(chunk));
+	buf_reserve(&s->in, CHUNK);
+	const size_t n = file_read(s, s->in.p + s->in.n, CHUNK);
 
-	buf_add(&s->in, chunk, n);
+	s->in.n += n;
+	s->in.p[s->in.n] = 0;
 	s->ended = n == 0;
 	return n > 0;
 }
@@ -178,7 +179,7 @@ static bool only_blanks(const char *p, size_t n)
 	return true;
 }
 
-static const char *where(struct source *s)
+const char *source_where(struct source *s)
 {
 	return s->layers ? layers_where(s->layers) : "'<stdin>'";
 }
@@ -194,8 +195,12 @@ static bool next_json(struct source *s, struct doc *d)
 			return false;
 		}
 	} while (only_blanks(line, bytes));
+	if (s->o.lines) {
+		*d = (struct doc){ .text = line, .bytes = bytes, .line = s->line, .field = field, .file = s->files };
+		return true;
+	}
 	if ((wrong = jsonl_string(line, bytes, field, &s->text)) != NULL)
-		die("%s line %llu: %s ('%s' is wanted)", where(s), (unsigned long long)s->line, wrong, field);
+		die("%s line %llu: %s ('%s' is wanted)", source_where(s), (unsigned long long)s->line, wrong, field);
 	*d = (struct doc){ .text = s->text.p, .bytes = s->text.n };
 	return true;
 }
@@ -209,11 +214,11 @@ static int next_id(struct source *s)
 
 	if (!have(s, 2)) {
 		if (s->in.n > s->at || (s->leading && s->ids_left > 0))
-			die("cannot read %s: truncated tokens", where(s));
+			die("cannot read %s: truncated tokens", source_where(s));
 		return -1;
 	}
 	if (s->leading && s->ids_left-- == 0)
-		die("cannot read %s: more tokens than its header says", where(s));
+		die("cannot read %s: more tokens than its header says", source_where(s));
 	id = le16(s->in.p + s->at);
 	s->at += 2;
 	return id;
@@ -226,7 +231,7 @@ static bool next_tokens(struct source *s, struct doc *d)
 
 	while ((id = next_id(s)) >= 0 && id != BPE_EOT) {
 		if (id > BPE_EOT)
-			die("cannot read %s: token %d is beyond GPT-2's", where(s), id);
+			die("cannot read %s: token %d is beyond GPT-2's", source_where(s), id);
 		if (n == s->ids_cap) {
 			s->ids_cap = n ? 2 * n : 1024;
 			s->ids = xrealloc(s->ids, s->ids_cap, sizeof(*s->ids));
@@ -244,11 +249,11 @@ static bool next_tokens(struct source *s, struct doc *d)
 static void llmc_header(struct source *s)
 {
 	if (!have(s, LLMC_HEADER))
-		die("cannot read %s: truncated header", where(s));
+		die("cannot read %s: truncated header", source_where(s));
 	const char *h = s->in.p + s->at;
 
 	if (le32(h + 4) != 1)
-		die("cannot read %s: llm.c version %u; only 1 (GPT-2 tokens) is known", where(s), le32(h + 4));
+		die("cannot read %s: llm.c version %u; only 1 (GPT-2 tokens) is known", source_where(s), le32(h + 4));
 	s->ids_left = le32(h + 8);
 	s->at += LLMC_HEADER;
 	/* the first document's end token stands in front; what precedes it belongs to another file */
@@ -337,12 +342,12 @@ static enum kind kind_of(struct source *s)
 
 	if (starts(p, n, "PAR1", 4) && n > 4 && (unsigned char)p[4] < 0x20) {
 		if (!layers_plain(s->layers) || !strcmp(s->path, "-"))
-			die("cannot read %s: Parquet must be a file of its own", where(s));
+			die("cannot read %s: Parquet must be a file of its own", source_where(s));
 		return PARQUET;
 	}
 	if (n > 16 && !memcmp(p + 1, "\x2a\x4d\x18", 3) && !memcmp(p + 8, "fmill", 5)) {
 		if (!layers_plain(s->layers) || !strcmp(s->path, "-"))
-			die("cannot read %s: a token shard must be a file of its own", where(s));
+			die("cannot read %s: a token shard must be a file of its own", source_where(s));
 		return SHARD;
 	}
 	if (n >= 4 && le32(p) == LLMC_MAGIC)
@@ -371,6 +376,7 @@ static bool next_file(struct source *s)
 	s->at = 0;
 	s->ended = s->leading = false;
 	s->line = 0;
+	s->files++;
 	s->kind = kind_of(s);
 	if (s->kind == PARQUET)
 		s->parquet = parquet_open(s->path, s->o.field);

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "jsonl.h"
+#include "rng.h"
 
 static const char *read_line(const char *line, struct buf *text)
 {
@@ -90,6 +91,39 @@ static void test_quote(void)
 	buf_free(&back);
 }
 
+/* Long strings of escapes and plain bytes, damaged or not, at all offsets to the steps of the copier. */
+static void test_long(void)
+{
+	static const char *const quoted[] = { "a", "\\n", "\\\"", "\\\\", "plain words of a text, some of them", "\\u00e9", "\xC3\xA9",
+		"\\/", "\\t" };
+	static const char *const plain[] = { "a", "\n", "\"", "\\", "plain words of a text, some of them", "\xC3\xA9", "\xC3\xA9", "/",
+		"\t" };
+	struct buf line = { 0 }, want = { 0 }, text = { 0 };
+	bool right = true;
+
+	for (uint64_t k = 0; k < 3000; k++) {
+		buf_clear(&line);
+		buf_clear(&want);
+		buf_printf(&line, "{\"text\": \"");
+		for (uint64_t i = 0; i < k % 150; i++) {
+			const size_t part = rng_below(rng_hash(1, RNG_TEST, k, i), ARRAY_LEN(quoted));
+
+			buf_printf(&line, "%s", quoted[part]);
+			buf_printf(&want, "%s", plain[part]);
+		}
+		buf_printf(&line, "%s\"%s}", k % 5 ? "" : k % 2 ? "\\x" : "\x1f", k % 3 ? "" : ", \"z\": \"some more, some more, some more, "
+			   "some more, some more, some more, some more, some more, some more, some more, some more\"");
+		const char *wrong = read_line(line.p, &text);
+
+		right = right && (k % 5 ? !wrong && text.n == want.n && !memcmp(text.p, want.n ? want.p : "", want.n)
+					      : wrong != NULL);
+	}
+	check(right, "long strings come out, or are refused");
+	buf_free(&line);
+	buf_free(&want);
+	buf_free(&text);
+}
+
 int main(void)
 {
 	GIVES("{\"text\": \"a b\"}", "a b");
@@ -107,6 +141,7 @@ int main(void)
 	GIVES("{\"text\": \"\xC3\xA9\xFF\x7F plain bytes\"}", "\xC3\xA9\xFF\x7F plain bytes");
 	test_refused();
 	test_depth();
+	test_long();
 	test_quote();
 	return check_done();
 }

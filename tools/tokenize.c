@@ -267,7 +267,7 @@ static void finish(const struct recipe *r)
 
 static void encode_to(const struct recipe *r)
 {
-	const struct source_opts so = { o.field, &o.match, false };
+	const struct source_opts so = { .field = o.field, .match = &o.match };
 	const struct encoded_batch *b;
 
 	run.encoder = encoder_open(run.paths, &so, o.c.seed, run.format == SINK_LLMC);
@@ -367,7 +367,7 @@ static void decode_doc(struct out *out, const struct doc *d, bool first)
 
 static int run_decode(void)
 {
-	const struct source_opts so = { o.field, &o.match, true };
+	const struct source_opts so = { .field = o.field, .match = &o.match, .shards = true };
 	struct out *out = out_open(o.c.output, OUT_TEXT);
 	uint64_t docs = 0;
 	struct doc d;
