@@ -7,9 +7,7 @@
 
 extern const char vocab_classes[], vocab_classes_end[];
 
-/* What the pattern tells apart.  The first four are classes of code points, the rest of bytes. */
-enum { OTHER, LETTER, NUMBER, SPACE, MULTI, END };
-enum { CODE_POINTS = 0x110000, BYTES = 256 };
+enum { BYTES = 256 };
 
 /* Lines "class first last version"; the rows of version 16.0 are those of the published tokenizers. */
 struct classes classes_load(void)
@@ -25,23 +23,23 @@ struct classes classes_load(void)
 		if (sscanf(s, "%c %x %x %15s", &class, &first, &last, version) != 4 || last >= CODE_POINTS)
 			BUG("classes: no row at %zu", (size_t)(s - vocab_classes));
 		if (!strcmp(version, "16.0"))
-			memset(c.point + first, class == 'L' ? LETTER : class == 'N' ? NUMBER : SPACE,
+			memset(c.point + first, class == 'L' ? CLASS_LETTER : class == 'N' ? CLASS_NUMBER : CLASS_SPACE,
 			       last - first + 1);
 	}
 	for (unsigned b = 0; b < BYTES; b++)
-		c.byte[b] = b < 0x80 ? c.point[b] : b < 0xFF ? MULTI : END;
+		c.byte[b] = b < 0x80 ? c.point[b] : b < 0xFF ? CLASS_MULTI : CLASS_END;
 	return c;
 }
 
 /* ---- a piece, of any characters ---- */
 
-/* Class of the character at p (valid UTF-8, END behind it) and its length. */
+/* Class of the character at p (valid UTF-8, CLASS_END behind it) and its length. */
 static unsigned class_at(const struct classes *c, const unsigned char *p, size_t *bytes)
 {
 	const unsigned class = c->byte[p[0]];
 
 	*bytes = 1;
-	if (class != MULTI)
+	if (class != CLASS_MULTI)
 		return class;
 	if (p[0] < 0xE0) {
 		*bytes = 2;
@@ -63,7 +61,7 @@ static const unsigned char *run_end(const struct classes *c, const unsigned char
 	for (;;) {
 		while (c->byte[*p] == class)
 			p++;
-		if (c->byte[*p] != MULTI || class_at(c, p, &bytes) != class)
+		if (c->byte[*p] != CLASS_MULTI || class_at(c, p, &bytes) != class)
 			return p;
 		p += bytes;
 	}
@@ -72,9 +70,9 @@ static const unsigned char *run_end(const struct classes *c, const unsigned char
 /* White space: all of it at the end of the text, else all but its last character, if there are several. */
 static const unsigned char *space_end(const struct classes *c, const unsigned char *p)
 {
-	const unsigned char *end = run_end(c, p, SPACE), *last = end - 1;
+	const unsigned char *end = run_end(c, p, CLASS_SPACE), *last = end - 1;
 
-	if (c->byte[*end] == END)
+	if (c->byte[*end] == CLASS_END)
 		return end;
 	while ((*last & 0xC0) == 0x80)
 		last--;
@@ -87,7 +85,7 @@ const unsigned char *piece_end(const struct classes *c, const unsigned char *p)
 	size_t bytes;
 	const unsigned class = class_at(c, run, &bytes);
 
-	if (class == SPACE || class == END)
+	if (class == CLASS_SPACE || class == CLASS_END)
 		return space_end(c, p);
 	if (*p == '\'' && (bytes = contraction(p)) > 0)
 		return p + bytes;

@@ -10,6 +10,9 @@
 
 enum { PIECE_WINDOW = 64, PIECE_PAD = PIECE_WINDOW + 8 };
 
+/* What the pattern tells apart.  The first four are classes of code points, the rest of bytes. */
+enum { CLASS_OTHER, CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_MULTI, CLASS_END };
+enum { CODE_POINTS = 0x110000 };
 struct classes {
 	uint8_t byte[256];      /* of ASCII; the rest: several bytes, or the end */
 	uint8_t *point;         /* of every code point */
