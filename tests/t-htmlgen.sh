@@ -9,6 +9,7 @@ digest() { (cd "$1" && find . -type f | LC_ALL=C sort | xargs sha256sum); }
 
 ok "a site" $make -j2 -o html top
 ok "its numbers are the shards'" "$TOP/tests/check-site" html top
+ok "its search finds what a search through all windows does" "$TOP/tests/check-search" html top
 ok "a policy that allows nothing but the site's own files" grep -qF "default-src 'none'; script-src 'self'; style-src 'self'; \
 img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types site\"" html/index.html
 ok "no script, style or handler in the page itself" eval '! grep -iE "<script>|<style|style=|[[:space:]]on[a-z]+=|https?:" html/index.html'
@@ -47,9 +48,11 @@ ok "... and no debris" test -z "$(find . -name '*.part')"
 "$TOP/tests/make-top" edge 16500 K=1 I=2 M=1 R=0 RT=3 H=3 L=1 N=2 A=600 B=1 || exit 1
 ok "another shape" "$BIN/htmlgen" -q -o edge/html edge/top
 ok "... its numbers" "$TOP/tests/check-site" edge/html edge/top
+ok "... its search, terms of more features than are kept" "$TOP/tests/check-search" edge/html edge/top
 "$TOP/tests/make-top" lone 1 K=3 I=1 M=1 L=1 || exit 1
 ok "one feature" "$BIN/htmlgen" -q -o lone/html lone/top
 ok "... its numbers" "$TOP/tests/check-site" lone/html lone/top
+ok "... its search" "$TOP/tests/check-search" lone/html lone/top
 
 # ---- figures ----
 ok "--summary" eval '"$BIN/htmlgen" --summary sae.jsonl --gpt-metrics gpt.jsonl >summary'

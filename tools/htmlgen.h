@@ -13,6 +13,7 @@
  *	nI      active, max, mean of SITE_NUMBERS features from I·SITE_NUMBERS on, as base64 arrays
  *	rI      top tokens, top logits, small histogram of SITE_ROWS features: a table's rows
  *	fI      everything else of SITE_GROUP features
+ *	search, sI      htmlgen_search.h
  *
  * Or, for Neuronpedia and what else reads SAEDashboard's files, batch-N.json and its companions (below).
  */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bpe.h"
+#include "htmlgen_search.h"
 #include "pool.h"
 #include "prog.h"
 
@@ -243,6 +244,7 @@ static void count(const struct batch *a, struct density *d)
 struct density features_write(struct site *site, const struct top *t, double cut)
 {
 	struct batch a = { .site = site, .t = t };
+	struct search *search = search_new(site, &t->s);
 	struct numbers v = { 0 };
 	struct density d = { .cut = cut };
 
@@ -252,11 +254,13 @@ struct density features_write(struct site *site, const struct top *t, double cut
 		batch_read(&a);
 		count(&a, &d);
 		pool_for((a.n + SITE_GROUP - 1) / SITE_GROUP, write_group, &a);
+		search_add(search, &a);
 		write_rows(&a);
 		write_numbers(&a, &v);
 		prog_step(a.n);
 	}
 	batch_close(&a);
+	search_write(search);
 	buf_free(&v.active);
 	buf_free(&v.max);
 	buf_free(&v.mean);
