@@ -5,7 +5,8 @@ The reference shows 9 features and looks at S sampled tokens of each context; to
 a feature has firings, all of them are listed with their windows, and those at sampled tokens must be the reference's.
 The tokens are the fixture's contexts one after another, so the last token of a context is followed, and its effects are
 measured at, the first of the next context rather than the reference's own target: there the number comes
-from the formula, computed here in double.  A line is "ok NAME" or "not ok NAME"."""
+from the formula, computed here in double.  A line is "ok NAME" or "not ok NAME".
+Leaves the file marks: of each feature, where the page is to underline its strongest examples."""
 import base64
 import json
 import sys
@@ -232,6 +233,20 @@ def logit_weights(site, f, h):
           "feature %d: histogram of logit weights" % f)
 
 
+def marks(truth, seen, h, R):
+    """What the page draws of the ten strongest: of each token shown o or, where taking the feature out makes this very
+    token, as the next one, less or more likely, - or +; any character where that is too near the page's threshold."""
+    most = max(0.1, max(abs(truth.logprob[r, t, h]) for r, t, _ in seen))
+    lines = []
+    for r, t, _ in seen[:10]:
+        line = ""
+        for p in range(max(0, t - R), min(T, t + R + 1)):
+            e = truth.logprob[r, p - 1, h] / most if p > t - R and p else 0
+            line += "." if abs(abs(e) - 0.02) < 1e-3 else "-" if e > 0.02 else "[+]" if e < -0.02 else "o"
+        lines.append(line)
+    return " ".join(lines)
+
+
 def kinds(site, row):
     """Of all features, from their listed firings: the reference's counts at sampled tokens, and its kinds."""
     F, K = site.index["features"], site.index["top_k"]
@@ -256,14 +271,19 @@ def main():
         return make()
     site, truth = Site(sys.argv[3]), Truth()
     R = about["window_radius"]
+    drawn = []
     check((site.index["contexts"], site.index["block"], site.index["radius"], site.index["top_radius"]) == (N, T, R, R), "shape")
     row = contexts(site, range(site.index["features"]), R)
     for h, f in enumerate(fix["features"]):
-        as_reference(whole(site, truth, row, f, h, R), f, h, R)
+        seen = whole(site, truth, row, f, h, R)
+        as_reference(seen, f, h, R)
+        if seen:
+            drawn.append("%d\t%s" % (f, marks(truth, seen, h, R)))
         statistics(site, truth, f, h)
         reference_density(f, h, R)
         logit_weights(site, f, h)
     kinds(site, row)
+    open("marks", "w").write("\n".join(drawn) + "\n")
     return failed
 
 
