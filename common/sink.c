@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 enum { LLMC_HEADER = 1024, LLMC_MAGIC = 20240520, ROWS_PER_FRAME = 32768 };
+enum { LEVEL = -3 };    /* of zstd: packs 1.6 times as fast as 1, which takes a fifth less */
 
 struct sink {
 	enum sink_format format;
@@ -25,7 +26,7 @@ static struct sink *sink_new(const char *path, enum sink_format format)
 
 static struct shard_spec shard_of(const struct meta *meta)
 {
-	return (struct shard_spec){ DT_U16, 1, ROWS_PER_FRAME, 0, 1, meta, 0 };
+	return (struct shard_spec){ DT_U16, 1, ROWS_PER_FRAME, 0, 1, meta, LEVEL };
 }
 
 struct sink *sink_open(const char *path, enum sink_format format, const struct meta *meta, int flags)
