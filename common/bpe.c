@@ -18,6 +18,7 @@ enum {
 	SET_BITS = 17,          /* sets of that cache, of two ways: 8 MiB a thread */
 	LONG = 128,              /* longest piece of the second cache in bytes … */
 	LONG_IDS = 60,          /* … and in tokens */
+	AHEAD = 64,             /* pieces looked up before the first of them is needed */
 	LONG_BITS = 11          /* places of that cache: 512 KiB */
 };
 
@@ -29,8 +30,9 @@ struct cached {
 };
 
 struct cached_long {
+	uint16_t n_bytes, n;
 	unsigned char bytes[LONG];
-	uint16_t ids[LONG_IDS], n, n_bytes;
+	uint16_t ids[LONG_IDS];
 };
 
 struct bpe_scratch {
@@ -279,11 +281,12 @@ static size_t next_pieces(const struct bpe_scratch *s, const unsigned char **p, 
 
 static uint16_t *encode_pieces(struct bpe_scratch *s, const unsigned char *p, const unsigned char *end, uint16_t *ids)
 {
-	struct lookup l[2][PIECE_WINDOW];       /* the next ones are fetched meanwhile */
-	size_t n = next_pieces(s, &p, end, l[0]), n_next;
+	struct lookup l[2][AHEAD + PIECE_WINDOW];       /* the next ones are fetched meanwhile */
+	size_t n = 0, n_next;
 
-	for (size_t turn = 0; n > 0; turn = !turn, n = n_next) {
-		n_next = p < end ? next_pieces(s, &p, end, l[!turn]) : 0;
+	for (size_t turn = 0; n > 0 || p < end; turn = !turn, n = n_next) {
+		for (n_next = 0; n_next < AHEAD && p < end; )
+			n_next += next_pieces(s, &p, end, l[!turn] + n_next);
 		for (size_t i = 0; i < n; i++)
 			ids = encode_piece(s, &l[turn][i], ids);
 	}
