@@ -35,10 +35,10 @@ static const struct opt opts[] = {
 	OPT_STR(0, "summary", &o.summary, "FILE", "print saetrain's final figures; make nothing"),
 	OPT_F64(0, "ultra-low", &o.cut, 0, 1, "density below which a feature counts as ultra-low; 0: as in saetrain"),
 	OPT_STR(0, "neuronpedia", &o.neuronpedia, "DIR", "the directory to make of Neuronpedia's files"),
-	OPT_STR(0, "np-model", &o.np_model, "ID", "… their model_id"),
-	OPT_STR(0, "np-layer", &o.np_layer, "N", "… their layer; default: the model's last"),
-	OPT_STR(0, "np-set", &o.np_set, "ID", "… their sae_set; default: mlp-, features, L1 coefficient"),
-	OPT_STR(0, "np-dataset", &o.np_dataset, "ID", "… their dataset, at Hugging Face"),
+	OPT_STR(0, "np-model", &o.np_model, "ID", "for Neuronpedia: model_id"),
+	OPT_STR(0, "np-layer", &o.np_layer, "N", "for Neuronpedia: layer; default: the model's last"),
+	OPT_STR(0, "np-set", &o.np_set, "ID", "for Neuronpedia: sae_set; default: mlp-FEATURES-l1-COEFFICIENT"),
+	OPT_STR(0, "np-dataset", &o.np_dataset, "ID", "for Neuronpedia: dataset, a name at Hugging Face"),
 	OPT_THREADS(&o.c), OPT_QUIET(&o.c), OPT_END
 };
 
