@@ -317,7 +317,7 @@ check-thread: tests
 BENCH_RUN = $(if $(wildcard out/demo/sae/*/sae.safetensors),out/demo,out/bench-run)
 WORKS ?=
 .PHONY: bench
-bench: tools $(BIN)/tests/bench $(BIN)/tests/bench-feed
+bench: tools $(BIN)/tests/bench $(BIN)/tests/bench-feed $(BIN)/tests/bench-bpe
 	@[ -d $(BENCH_RUN)/sae ] || $(MAKE) --no-print-directory PRESET=demo OUT=$(BENCH_RUN) ITERS=150 CONTEXTS=3000 SHARDS=2 \
 		PICK_ROWS=2048 EVAL_EVERY=1000 GPT_EVAL_EVERY=150 EVAL_CONTEXTS=40 GPT_EVAL_CONTEXTS=40 sae
 	@BIN=$(BIN) DEMO=$(BENCH_RUN) tests/bench $(WORKS)
