@@ -273,6 +273,8 @@ done
 is "words that came with them" "" '["cosine", "co-activation", "neuron alignment", "firing"].filter(w => ![...document.querySelectorAll("main .meaning b")].some(b => b.textContent == w)).join()'
 step click '.links a'
 is "a link opens the other" true "load('f2').then(p => location.hash == '#f=' + p[39 % 16].near[0])"
+is "... and the focus to its heading" true 'document.activeElement == document.querySelector("h1") && getComputedStyle(document.activeElement).outlineStyle == "none"'
+is "no token is for a translator" "" '[...document.querySelectorAll(".context, .token")].filter(n => n.translate).map(n => n.outerHTML).join()'
 step goto f=3
 is "a dead feature: what its direction tells, nothing of firings" "Logit weights,Similar features,Neuron alignment It is never active." \
 	'[[...document.querySelectorAll("main h2")].map(h => h.textContent).join(), document.querySelector(".aside > section:nth-child(2) > .note").textContent].join(" ")'

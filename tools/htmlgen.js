@@ -163,11 +163,23 @@ async function draw(drawing) {
 }
 
 function show(view, node) {
-	const changed = parts.view != view;
+	const changed = parts.view != view, first = !parts.view;
 	parts.view = view;
-	if ($("main").firstElementChild != node || $("main").childElementCount != 1)
+	if ($("main").firstElementChild != node || $("main").childElementCount != 1) {
 		$("main").replaceChildren(node);
+		if (!first && document.activeElement == document.body)
+			focusHeading(node);
+	}
 	return changed;
+}
+
+/* What had the focus went with the view before: readers of the screen and the Tab key go on from here. */
+function focusHeading(node) {
+	const h1 = node.querySelector("h1");
+	if (h1) {
+		h1.tabIndex = -1;
+		h1.focus({ preventScroll: true });
+	}
 }
 
 function go(hash) {

@@ -95,7 +95,7 @@ function reach(x, whole) {
 function exampleText(x, names, scale) {
 	const lists = piecesOf(x.tokens, names), value = short(x.acts[middle(x)]);
 	const tokens = [];		/* made when they are first shown */
-	const line = el("p", { class: "context", tabindex: 0, role: "group", dir: direction(lists) });
+	const line = el("p", { class: "context", tabindex: 0, role: "group", translate: "no", dir: direction(lists) });
 	const showAt = w => showTip(tokens[w], x, w, names, scale.max), [first, last] = reach(x, true);
 	line.addEventListener("pointerover", event => {
 		const token = event.target.closest(".tok");

@@ -115,7 +115,7 @@ function tokenNode(id, words) {
 		p.text.split(/( +)/).filter(s => s).map(s => ({ kind: s[0] == " " ? "space" : "text", text: s })));
 	if (list.length && /^\p{M}/u.test(list[0].text))
 		list.unshift({ kind: "text", text: "◌" });
-	return el("bdi", { class: "token" }, pieceNodes(list));
+	return el("bdi", { class: "token", translate: "no" }, pieceNodes(list));
 }
 
 /* Pieces as plain characters, for searching and labels. */
