@@ -15,7 +15,7 @@
 #include "prog.h"
 #include "sink.h"
 
-enum { OUTPUT_VERSION = 1 };
+enum { OUTPUT_VERSION = 2 };
 
 static const char usage[] =
 	"usage: tokenize [options] [FILE|DIR]…\n"
