@@ -12,7 +12,7 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 5, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
+enum { OUTPUT_VERSION = 6, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
 
 static const char usage[] =
 	"usage: htmlgen [options] [-o SITE] [--neuronpedia DIR] TOP\n"

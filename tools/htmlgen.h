@@ -10,8 +10,12 @@
  *
  *	site    what was trained, figures, curves, density histogram (the first thing loaded)
  *	vocab   text of all tokens, one string: a byte a character, tokens apart by U+0100
- *	nI      active, max, mean of SITE_NUMBERS features from I·SITE_NUMBERS on, as base64 arrays
- *	rI      top tokens, top logits, small histogram of SITE_ROWS features: a table's rows
+ *	dots    the scatter: of each feature x·SITE_DOTS_Y + y in u16, steps of its log10 density and log10
+ *	        maximum between the least and the greatest; 0xFFFF: dead
+ *	first   the rows of the SITE_FIRST densest features, as in rI, and the texts of their tokens
+ *	nI      active, max, mean of SITE_NUMBERS features from I·SITE_NUMBERS on, as base64 arrays: to sort by
+ *	tI      top tokens, top logits of SITE_NUMBERS features: to filter by
+ *	rI      all of these, rank by density and small histogram of SITE_ROWS features: rows of a table
  *	fI      everything else of SITE_GROUP features
  *	search, sI      htmlgen_search.h
  *
@@ -20,8 +24,10 @@
 #include "top_dir.h"
 
 enum {
-	SITE_GROUP = 16, SITE_ROWS = 1024, SITE_NUMBERS = 16384,
-	SITE_BATCH = SITE_ROWS, /* features read at once: a bound on memory */
+	SITE_GROUP = 16, SITE_ROWS = 128, SITE_NUMBERS = 16384,
+	SITE_FIRST = 50,        /* rows of the table as it opens */
+	SITE_DOTS_X = 512, SITE_DOTS_Y = 127,
+	SITE_BATCH = 1024,      /* features read at once: a bound on memory */
 	SITE_TOPS = 4,          /* tokens and logits shown in a table's row */
 	SITE_SPARK = 25         /* columns of its histogram */
 };
@@ -59,9 +65,21 @@ struct density {
 	uint64_t dead, ultra_low, high;
 	double cut;
 };
-/* Writes nI, rI and fI; features with 0 < density < cut are ultra-low. */
+/* Writes all that is of single features; those with 0 < density < cut are ultra-low. */
 struct density features_write(struct site *site, const struct top *t, double cut);
 void vocab_write(struct site *site);
+
+/* What a table shows of F features. */
+struct rows {
+	size_t F;
+	uint32_t *active, *rank;        /* rank: by density, from 1; filled in by rows_write */
+	float *max, *mean;
+	uint16_t *tokens, *logits;      /* (F,SITE_TOPS) ids or TOP_NO_TOKEN */
+	uint8_t *spark;                 /* (F,SITE_SPARK) heights */
+};
+struct rows rows_new(size_t F);
+void rows_write(struct site *site, struct rows *r, uint64_t tokens);    /* dots, first, nI, tI, rI */
+void rows_free(struct rows *r);
 
 /*
  * Files batch-N.json, features [128·N, 128·N + 128) without dead ones, with skipped_indexes.json

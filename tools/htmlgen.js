@@ -113,25 +113,50 @@ function kindOf(density) {
 
 const kindName = { dead: "dead", ultra: "ultra-low density", high: "high density" };
 
-/* active, max, mean of all features, and what follows from them */
+/* All chunks of a letter, each with the number of its first feature as it comes; says how far it is. */
+async function loadAll(letter, what, use) {
+	const each = site.chunks.numbers, n = Math.ceil(site.index.features / each);
+	let done = 0;
+	await Promise.all(Array.from({ length: n }, async (_, i) => {
+		use(await load(letter + i), i * each);
+		done++;
+		$("progress").textContent = `Loading ${what} of ${whole(site.index.features)} features: ${done} of ${n} parts`;
+		$("progress").hidden = done == n;
+	}));
+}
+
+/* active, max, mean and density of all features: to sort and to filter by. */
 const columns = (() => {
 	let promise;
 	return () => promise ||= (async () => {
-		const F = site.index.features, per = site.chunks.numbers;
+		const F = site.index.features;
 		const c = { active: new Uint32Array(F), max: new Float32Array(F), mean: new Float32Array(F) };
-		await Promise.all(Array.from({ length: Math.ceil(F / per) }, async (_, i) => {
-			const part = await load("n" + i);
-			c.active.set(arrayOf(Uint32Array, part.active), i * per);
-			c.max.set(arrayOf(Float32Array, part.max), i * per);
-			c.mean.set(arrayOf(Float32Array, part.mean), i * per);
-		}));
+		await loadAll("n", "numbers", (part, at) => {
+			c.active.set(arrayOf(Uint32Array, part.active), at);
+			c.max.set(arrayOf(Float32Array, part.max), at);
+			c.mean.set(arrayOf(Float32Array, part.mean), at);
+		});
 		c.density = Float64Array.from(c.active, n => n / site.index.tokens);
-		const order = Uint32Array.from(c.active.keys()).sort((a, b) => c.active[b] - c.active[a] || a - b);
-		c.rank = new Uint32Array(F);
-		order.forEach((f, i) => c.rank[f] = i + 1);
 		return c;
 	})();
 })();
+
+/* The i-th feature of a chunk of rows: its numbers, top tokens, top logits, small histogram. */
+function rowAt(part, i) {
+	const { tops, spark } = site.chunks;
+	const r = part.ready ||= {
+		active: arrayOf(Uint32Array, part.active), rank: arrayOf(Uint32Array, part.rank),
+		max: arrayOf(Float32Array, part.max), mean: arrayOf(Float32Array, part.mean),
+		tokens: arrayOf(Uint16Array, part.tokens), logits: arrayOf(Uint16Array, part.logits), spark: bytesOf(part.spark),
+	};
+	return {
+		active: r.active[i], rank: r.rank[i], max: r.max[i], mean: r.mean[i], density: r.active[i] / site.index.tokens,
+		tokens: r.tokens.subarray(i * tops, (i + 1) * tops), logits: r.logits.subarray(i * tops, (i + 1) * tops),
+		spark: r.spark.subarray(i * spark, (i + 1) * spark),
+	};
+}
+
+const rowOf = async f => rowAt(await load("r" + Math.floor(f / site.chunks.rows)), f % site.chunks.rows);
 
 /* ---- routes: "", features?…, training, about, f=N ---- */
 const featureOf = hash => /^#f=\d+$/.test(hash) ? Number(hash.slice(3)) : null;

@@ -3,8 +3,7 @@
 
 #include <stdlib.h>
 
-_Static_assert(SITE_BATCH % SITE_ROWS == 0 && SITE_ROWS % SITE_GROUP == 0 && SITE_NUMBERS % SITE_BATCH == 0 &&
-	       SITE_BATCH % NEURONPEDIA_BATCH == 0, "files must tile batches");
+_Static_assert(SITE_BATCH % SITE_GROUP == 0 && SITE_BATCH % NEURONPEDIA_BATCH == 0, "files must tile batches");
 
 /* Exactly `rows` rows of a field and, when they are its last, its end mark. */
 static void read_rows(const struct top *t, struct shards *in, const struct top_field *f, void *p, size_t rows, bool last)

@@ -92,7 +92,7 @@ function sparkline(heights) {
 
 /*
  * Many dots, on a canvas over its axes.  points: { x, y (n), colour(i): name of a style sheet's variable },
- * x and y given as their logarithms to base 10; o: { label, xLabel, yLabel, say(i), click(i) }
+ * x and y given as their logarithms to base 10; o: { label, xLabel, yLabel, say(i): promise of nodes, click(i) }
  */
 function scatter(points, n, o) {
 	const box = { W: wideWidth(), H: 300, left: 52, right: 12, top: 8, bottom: 36 };
@@ -125,10 +125,16 @@ function scatter(points, n, o) {
 		}
 		return best;
 	};
-	canvas.addEventListener("pointermove", event => {
+	let told = -1;
+	canvas.addEventListener("pointermove", async event => {
 		const i = nearest(event);
 		canvas.classList.toggle("on", i >= 0);
-		note.textContent = i >= 0 ? o.say(i) : o.label;
+		if (told == i)
+			return;
+		told = i;
+		const say = i >= 0 ? await o.say(i) : [o.label];
+		if (told == i)
+			note.replaceChildren(...say.flat(Infinity));
 	});
 	canvas.addEventListener("click", event => {
 		const i = nearest(event);
@@ -150,8 +156,12 @@ function drawDots(canvas, points, n, fx, fy) {
 	pen.scale(scale, scale);
 	for (let i = 0; i < n; i++) {
 		const path = paths[points.colour(i)] ||= new Path2D(), x = fx(points.x[i]) * w, y = fy(points.y[i]) * h;
-		path.moveTo(x + r, y);
-		path.arc(x, y, r, 0, 7);
+		if (r > 1) {
+			path.moveTo(x + r, y);
+			path.arc(x, y, r, 0, 7);
+		} else {
+			path.rect(x - r, y - r, 2 * r, 2 * r);
+		}
 	}
 	pen.globalAlpha = 0.7;
 	for (const [name, path] of Object.entries(paths)) {

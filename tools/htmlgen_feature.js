@@ -148,7 +148,7 @@ function strongest(examples, names, scale, active) {
 
 /* ---- the view ---- */
 function featureHead(f, c, [logit, size]) {
-	const F = site.index.features, kind = kindOf(c.density[f]);
+	const F = site.index.features, kind = kindOf(c.density);
 	const step = (g, sign, rel) => el("a", { class: "step", href: "#f=" + g, "aria-label": `Feature ${g}`, title: `Feature ${g}`, rel }, sign);
 	const fact = (name, word, value, note) => el("div", {}, el("dt", {}, name, " ", word && why(word)),
 		el("dd", {}, el("b", {}, value), note && el("span", {}, " " + note)));
@@ -156,9 +156,9 @@ function featureHead(f, c, [logit, size]) {
 		el("div", { class: "title" }, step((f + F - 1) % F, "‹", "prev"), el("h1", {}, `Feature ${f}`), step((f + 1) % F, "›", "next"),
 			el("a", { class: "badge " + kind, href: "#features?list=" + kind }, kindName[kind]), why(kindName[kind])),
 		el("dl", { class: "facts" },
-			fact("density", "density", percent(c.density[f]), `${plural(c.active[f], "token")} of ${whole(site.index.tokens)}`),
-			c.active[f] ? [fact("rank by density", null, whole(c.rank[f]), `of ${whole(F)}`), fact("maximum", "activation", short(c.max[f], 4)),
-				fact("mean where active", null, short(c.mean[f], 4)),
+			fact("density", "density", percent(c.density), `${plural(c.active, "token")} of ${whole(site.index.tokens)}`),
+			c.active ? [fact("rank by density", null, whole(c.rank), `of ${whole(F)}`), fact("maximum", "activation", short(c.max, 4)),
+				fact("mean where active", null, short(c.mean, 4)),
 				fact("effect on the next logit", "effect on the logit", signed(logit, 3), `mean where active; size ${short(size)}`)] : null));
 }
 
@@ -166,12 +166,12 @@ async function showFeature(f) {
 	if (f >= site.index.features)
 		return say(`There is no feature ${f}: they are 0 to ${site.index.features - 1}.`);
 	const group = site.chunks.group;
-	const [part, c, names] = await Promise.all([load("f" + Math.floor(f / group)), columns(), vocab()]);
+	const [part, c, names] = await Promise.all([load("f" + Math.floor(f / group)), rowOf(f), vocab()]);
 	if (featureOf(location.hash) != f)
 		return;		/* overtaken */
-	const feature = part[f % group], examples = feature.examples.map(x => x && unpack(x)), active = c.active[f];
+	const feature = part[f % group], examples = feature.examples.map(x => x && unpack(x)), active = c.active;
 	const effect = examples.reduce((most, x) => x ? x.effects.reduce((m, e) => Math.max(m, Math.abs(e)), most) : most, 0.1);
-	const scale = { max: c.max[f] || 1, effect }, [similar, filled] = similarSection(f, feature, names, active);
+	const scale = { max: c.max || 1, effect }, [similar, filled] = similarSection(f, feature, names, active);
 	parts.feature = f;
 	document.title = `Feature ${f} – featuremill`;
 	show("feature", el("article", { class: "feature" }, featureHead(f, c, feature.logitEffect), el("div", { class: "columns" },

@@ -161,68 +161,26 @@ static void spark(const uint32_t *hist, size_t H, uint8_t out[SITE_SPARK])
 		out[c] = most > 0 ? (uint8_t)lround(255 * log1p(sum[c]) / log1p(most)) : 0;
 }
 
-static void write_rows(const struct batch *a)
-{
-	const struct top_shape *s = &a->t->s;
-	char *name = xformat("r%zu", a->first / SITE_ROWS);
-	uint16_t *tokens = xcalloc(a->n * SITE_TOPS, sizeof(*tokens));
-	uint16_t *logits = xcalloc(a->n * SITE_TOPS, sizeof(*logits));
-	uint8_t *sparks = xcalloc(a->n, SITE_SPARK);
-	struct buf b = { 0 };
-
-	for (size_t i = 0; i < a->n; i++) {
-		top_tokens(s, U32(a, CENTRE) + i * top_examples(s), U16(a, TOKENS) + i * top_cells(s), tokens + i * SITE_TOPS,
-			   SITE_TOPS);
-		for (size_t j = 0; j < SITE_TOPS; j++)
-			logits[i * SITE_TOPS + j] = j < s->L ? U16(a, LOGIT_IDS)[i * 2 * s->L + j] : TOP_NO_TOKEN;
-		spark(U32(a, HIST) + i * s->H, s->H, sparks + i * SITE_SPARK);
-	}
-	chunk_begin(&b, name);
-	buf_printf(&b, "{\"tokens\":");
-	js_base64(&b, tokens, a->n * SITE_TOPS * sizeof(*tokens));
-	buf_printf(&b, ",\"logits\":");
-	js_base64(&b, logits, a->n * SITE_TOPS * sizeof(*logits));
-	buf_printf(&b, ",\"spark\":");
-	js_base64(&b, sparks, a->n * SITE_SPARK);
-	buf_add(&b, "}", 1);
-	chunk_write(a->site, name, &b);
-	buf_free(&b);
-	free(tokens);
-	free(logits);
-	free(sparks);
-	free(name);
-}
-
-/* active, max and mean of SITE_NUMBERS features, gathered over batches */
-struct numbers {
-	struct buf active, max, mean;
+struct rows_arg {
+	const struct batch *a;
+	struct rows *rows;
 };
 
-static void write_numbers(const struct batch *a, struct numbers *v)
+static void fill_row(void *arg, size_t i)
 {
-	struct buf b = { 0 };
+	const struct batch *a = ((struct rows_arg *)arg)->a;
+	const struct top_shape *s = &a->t->s;
+	const struct rows *r = ((struct rows_arg *)arg)->rows;
+	const size_t f = a->first + i;
 
-	buf_add(&v->active, U32(a, ACTIVE), a->n * sizeof(uint32_t));
-	buf_add(&v->max, F32(a, MAX), a->n * sizeof(float));
-	buf_add(&v->mean, F32(a, MEAN), a->n * sizeof(float));
-	if (v->active.n < SITE_NUMBERS * sizeof(uint32_t) && a->first + a->n < a->t->s.F)
-		return;
-	char *name = xformat("n%zu", a->first / SITE_NUMBERS);
-
-	chunk_begin(&b, name);
-	buf_printf(&b, "{\"active\":");
-	js_base64(&b, v->active.p, v->active.n);
-	buf_printf(&b, ",\"max\":");
-	js_base64(&b, v->max.p, v->max.n);
-	buf_printf(&b, ",\"mean\":");
-	js_base64(&b, v->mean.p, v->mean.n);
-	buf_add(&b, "}", 1);
-	chunk_write(a->site, name, &b);
-	buf_clear(&v->active);
-	buf_clear(&v->max);
-	buf_clear(&v->mean);
-	buf_free(&b);
-	free(name);
+	r->active[f] = U32(a, ACTIVE)[i];
+	r->max[f] = F32(a, MAX)[i];
+	r->mean[f] = F32(a, MEAN)[i];
+	top_tokens(s, U32(a, CENTRE) + i * top_examples(s), U16(a, TOKENS) + i * top_cells(s), r->tokens + f * SITE_TOPS,
+		   SITE_TOPS);
+	for (size_t j = 0; j < SITE_TOPS; j++)
+		r->logits[f * SITE_TOPS + j] = j < s->L ? U16(a, LOGIT_IDS)[i * 2 * s->L + j] : TOP_NO_TOKEN;
+	spark(U32(a, HIST) + i * s->H, s->H, r->spark + f * SITE_SPARK);
 }
 
 static void count(const struct batch *a, struct density *d)
@@ -245,7 +203,7 @@ struct density features_write(struct site *site, const struct top *t, double cut
 {
 	struct batch a = { .site = site, .t = t };
 	struct search *search = search_new(site, &t->s);
-	struct numbers v = { 0 };
+	struct rows rows = rows_new(t->s.F);
 	struct density d = { .cut = cut };
 
 	batch_open(&a);
@@ -255,15 +213,13 @@ struct density features_write(struct site *site, const struct top *t, double cut
 		count(&a, &d);
 		pool_for((a.n + SITE_GROUP - 1) / SITE_GROUP, write_group, &a);
 		search_add(search, &a);
-		write_rows(&a);
-		write_numbers(&a, &v);
+		pool_for(a.n, fill_row, &(struct rows_arg){ &a, &rows });
 		prog_step(a.n);
 	}
 	batch_close(&a);
 	search_write(search);
-	buf_free(&v.active);
-	buf_free(&v.max);
-	buf_free(&v.mean);
+	rows_write(site, &rows, t->tokens);
+	rows_free(&rows);
 	return d;
 }
 

@@ -39,20 +39,27 @@ function densityChart() {
 	});
 }
 
-/* Each feature a dot: density against maximum. */
+/* Each feature a dot: density against maximum, in steps; the numbers themselves come with the pointer. */
 async function densityScatter(place) {
-	const c = await columns(), alive = Array.from(c.active.keys()).filter(f => c.active[f] && c.max[f] > 0);
+	const dots = await load("dots"), at = arrayOf(Uint16Array, dots.at), alive = Uint32Array.from(at.keys()).filter(f => at[f] != 0xFFFF);
 	if (alive.length < 2)
 		return;
-	place.replaceChildren(...scatter({
-		x: alive.map(f => Math.log10(c.density[f])), y: alive.map(f => Math.log10(c.max[f])),
-		colour: i => kindOf(c.density[alive[i]]) == "ultra" ? "--ultra" : "--high",
-	}, alive.length, {
+	const value = ([lo, hi], steps) => step => lo + (hi - lo) * step / (steps - 1);
+	const [nx, ny] = dots.steps, x = value(dots.x, nx), y = value(dots.y, ny), logCut = Math.log10(site.density.cut);
+	const points = {
+		x: Float32Array.from(alive, f => x(Math.floor(at[f] / ny))), y: Float32Array.from(alive, f => y(at[f] % ny)),
+		colour: i => points.x[i] < logCut ? "--ultra" : "--high",
+	};
+	place.replaceChildren(...scatter(points, alive.length, {
 		label: "Each dot a feature: point at one for its numbers, click to open it.",
 		xLabel: "density (log scale)", yLabel: "largest activation (log scale)",
-		say: i => `Feature ${alive[i]}: density ${percent(c.density[alive[i]])}, largest activation ${short(c.max[alive[i]])}`,
-		click: i => go("f=" + alive[i]),
+		say: i => sayDot(alive[i]), click: i => go("f=" + alive[i]),
 	}));
+}
+
+async function sayDot(f) {
+	const [row, names] = await Promise.all([rowOf(f), vocab()]);
+	return [`Feature ${f}: density ${percent(row.density)}, largest activation ${short(row.max)}; on `, tokenList(row.tokens, names)];
 }
 
 function densitySection() {

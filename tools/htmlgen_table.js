@@ -1,5 +1,6 @@
 /* ---- the table of features ---- */
-const PAGE = 50;
+const PAGE = 50;	/* at most as many as the chunk "first" has */
+const opening = "-density";
 const lists = { all: "all", high: "high density", ultra: "ultra-low density", dead: "dead" };
 const sortKeys = {	/* name, value by which to sort */
 	feature: ["Feature", f => f],
@@ -10,12 +11,12 @@ const sortKeys = {	/* name, value by which to sort */
 
 /* What stands behind "#features?": list, text, range of log10 density, order, page. */
 function tableState(query) {
-	const p = new URLSearchParams(query), sort = p.get("sort") || "feature", key = sort.replace("-", "");
+	const p = new URLSearchParams(query), sort = p.get("sort") || opening, key = sort.replace("-", "");
 	const number = k => p.has(k) && isFinite(Number(p.get(k))) ? Number(p.get(k)) : null;
 	return {
+		...Object.hasOwn(sortKeys, key) ? { sort: key, down: sort.startsWith("-") } : { sort: opening.slice(1), down: true },
 		list: Object.hasOwn(lists, p.get("list")) ? p.get("list") : "all", q: p.get("q") || "",
-		from: number("from"), to: number("to"), sort: Object.hasOwn(sortKeys, key) ? key : "feature",
-		down: sort.startsWith("-"), page: Math.max(1, Math.floor(number("page") || 1)),
+		from: number("from"), to: number("to"), page: Math.max(1, Math.floor(number("page") || 1)),
 	};
 }
 
@@ -25,31 +26,21 @@ function tableHash(state) {
 	put(state.q, "q", state.q);
 	put(state.from != null, "from", state.from);
 	put(state.to != null, "to", state.to);
-	put(state.sort != "feature" || state.down, "sort", (state.down ? "-" : "") + state.sort);
+	const sort = (state.down ? "-" : "") + state.sort;
+	put(sort != opening, "sort", sort);
 	put(state.page > 1, "page", state.page);
 	return "features" + (String(p) ? "?" + p : "");
 }
 
-/* Top tokens, top logits and small histogram of a feature. */
-async function rowOf(f) {
-	const part = await load("r" + Math.floor(f / site.chunks.rows));
-	part.ready ||= {
-		tokens: arrayOf(Uint16Array, part.tokens), logits: arrayOf(Uint16Array, part.logits), spark: bytesOf(part.spark),
-	};
-	const cut = (all, n) => all.subarray(f % site.chunks.rows * n, (f % site.chunks.rows + 1) * n);
-	const { tops, spark } = site.chunks;
-	return { tokens: cut(part.ready.tokens, tops), logits: cut(part.ready.logits, tops), spark: cut(part.ready.spark, spark) };
-}
-
 /* Features with a top token or top logit that contains the text. */
 async function withText(q) {
-	const names = await vocab(), want = q.toLowerCase(), hit = new Uint8Array(65536), out = [];
+	const names = await vocab(), want = q.toLowerCase(), hit = new Uint8Array(65536), out = [], { tops } = site.chunks;
+	const hits = ids => ids.reduce((a, id, i) => (hit[id] && a.add(Math.floor(i / tops)), a), new Set());
 	names.forEach((_, id) => hit[id] = plain(piecesOf([id], names)[0]).toLowerCase().includes(want));
-	for (let f = 0; f < site.index.features; f++) {
-		const row = await rowOf(f);
-		if (row.tokens.some(id => hit[id]) || row.logits.some(id => hit[id]))
-			out.push(f);
-	}
+	await loadAll("t", "top tokens", (part, at) => {
+		const found = new Set([...hits(arrayOf(Uint16Array, part.tokens)), ...hits(arrayOf(Uint16Array, part.logits))]);
+		found.forEach(f => out.push(at + f));
+	});
 	return out;
 }
 
@@ -57,7 +48,7 @@ async function select(s) {
 	const c = await columns(), value = sortKeys[s.sort][1], way = s.down ? -1 : 1;
 	const inRange = f => c.active[f] && Math.log10(c.density[f]) >= (s.from ?? -Infinity) &&
 		Math.log10(c.density[f]) < (s.to ?? Infinity);
-	let list = s.q ? await withText(s.q) : Array.from(c.active.keys());
+	let list = Uint32Array.from(s.q ? await withText(s.q) : c.active.keys());
 	if (s.list != "all")
 		list = list.filter(f => kindOf(c.density[f]) == s.list);
 	if (s.from != null || s.to != null)
@@ -81,18 +72,18 @@ function tokenList(ids, names) {
 	return Array.from(ids).filter(id => id != NO_TOKEN).map(id => [tokenNode(id, names), " "]);
 }
 
-function densityCell(f, c) {
-	const density = c.density[f], meter = el("i", { class: "meter " + kindOf(density) });
+function densityCell({ density, active, rank }) {
+	const meter = el("i", { class: "meter " + kindOf(density) });
 	meter.style.width = density ? Math.max(2, 100 + 100 * Math.log10(density) / 6) + "%" : 0;
-	return el("td", { class: "n density", title: plural(c.active[f], "token") + (density ? `; rank ${whole(c.rank[f])}` : "") },
+	return el("td", { class: "n density", title: plural(active, "token") + (density ? `; rank ${whole(rank)}` : "") },
 		density ? percent(density) : "dead", meter);
 }
 
-function tableRow(f, c, row, names) {
-	const number = v => el("td", { class: "n" }, c.active[f] ? short(v) : "–");
+function tableRow(f, row, names) {
+	const number = v => el("td", { class: "n" }, row.active ? short(v) : "–");
 	const open = event => event.target.closest("a") || String(getSelection()) || go("f=" + f);
 	return el("tr", { click: open }, el("th", { scope: "row" }, el("a", { href: "#f=" + f }, f)),
-		densityCell(f, c), number(c.max[f]), number(c.mean[f]),
+		densityCell(row), number(row.max), number(row.mean),
 		el("td", { class: "tokens" }, tokenList(row.tokens, names)),
 		el("td", { class: "tokens" }, tokenList(row.logits, names)),
 		el("td", { class: "histogram" }, sparkline(row.spark)));
@@ -131,18 +122,30 @@ function tableControls(state, total) {
 		el("span", { class: "count" }, plural(total, "feature")), pager(state, total));
 }
 
+/* The table's page of a state: { now: the state, total, shown, rows, names }.  As it opens it needs one small chunk. */
+async function tablePage(state) {
+	if (tableHash(state) == tableHash(tableState(""))) {
+		const part = await load("first"), shown = Array.from(arrayOf(Uint32Array, part.features)).slice(0, PAGE);
+		return {
+			now: state, total: site.index.features, shown, rows: shown.map((_, i) => rowAt(part, i)),
+			names: Object.assign({}, ...part.names),
+		};
+	}
+	const list = await listed(), pages = Math.max(1, Math.ceil(list.length / PAGE));
+	const now = { ...state, page: Math.min(state.page, pages) }, shown = list.slice((now.page - 1) * PAGE, now.page * PAGE);
+	const [names, rows] = await Promise.all([vocab(), Promise.all(Array.from(shown, rowOf))]);
+	return { now, total: list.length, shown: Array.from(shown), rows, names };
+}
+
 async function showTable(state) {
 	parts.state = state;
-	const list = await listed(), c = await columns(), pages = Math.max(1, Math.ceil(list.length / PAGE));
-	const now = { ...state, page: Math.min(state.page, pages) }, shown = list.slice((now.page - 1) * PAGE, now.page * PAGE);
-	const [names, rows] = await Promise.all([vocab(), Promise.all(shown.map(rowOf))]);
+	const { now, total, shown, rows, names } = await tablePage(state);
 	if (parts.state != state)
 		return;		/* overtaken by another choice */
 	const heads = ["Top tokens", "Top logits", "Activations"].map(name => el("th", { scope: "col" }, name));
 	const table = el("table", { class: "features" },
 		el("thead", {}, el("tr", {}, Object.keys(sortKeys).map(key => sortHeader(key, now)), heads)),
-		el("tbody", {}, shown.map((f, i) => tableRow(f, c, rows[i], names))));
-	parts.table.replaceChildren(tableControls(now, list.length), el("div", { class: "wide" }, table),
-		list.length ? pager(now, list.length) : el("p", {}, "No feature is like that."));
+		el("tbody", {}, shown.map((f, i) => tableRow(f, rows[i], names))));
+	parts.table.replaceChildren(tableControls(now, total), el("div", { class: "wide" }, table),
+		total ? pager(now, total) : el("p", {}, "No feature is like that."));
 }
-
