@@ -12,7 +12,7 @@
 
 #include "pool.h"
 
-enum { BLOCK = 1 << 20, PROBE = 4096 };
+enum { BLOCK = 4 << 20, PART = 1 << 18, PROBE = 4096 };
 
 struct input {
 	const char *path;
@@ -42,33 +42,77 @@ static void probe_file(void *arg, size_t i)
 	close(fd);
 }
 
-static void hash_file(void *arg, size_t i)
+/* A part of an input that one thread hashes. */
+struct block {
+	struct input *in;
+	uint64_t at, bytes;
+	bool last;              /* to the end, wherever that is by now */
+	XXH128_hash_t hash;
+};
+
+static void hash_block(void *arg, size_t i)
 {
-	struct input *in = (struct input *)arg + i;
-	const int fd = in->hash[0] ? -1 : open(in->path, O_RDONLY | O_CLOEXEC);
-	XXH3_state_t *h;
-	char *block;
+	struct block *b = (struct block *)arg + i;
+	const int fd = open(b->in->path, O_RDONLY | O_CLOEXEC);
+	XXH3_state_t *h = XXH3_createState();
+	char *part = xmalloc(PART);
 	size_t n;
 
-	if (in->hash[0])
-		return;
 	if (fd < 0)
-		die_errno("cannot open '%s'", in->path);
-	h = XXH3_createState();
-	block = xmalloc(BLOCK);
+		die_errno("cannot open '%s'", b->in->path);
 	XXH3_128bits_reset(h);
-	in->bytes = 0;
-	while ((n = read_full(fd, block, BLOCK, in->path)) > 0) {
-		XXH3_128bits_update(h, block, n);
-		in->bytes += n;
+	for (b->bytes = 0; b->last || b->bytes < BLOCK; b->bytes += n) {
+		n = pread_full(fd, part, PART, b->at + b->bytes, b->in->path);
+		if (n == 0)
+			break;
+		XXH3_128bits_update(h, part, n);
 	}
-	const XXH128_hash_t x = XXH3_128bits_digest(h);
+	b->hash = XXH3_128bits_digest(h);
+	XXH3_freeState(h);
+	free(part);
+	close(fd);
+}
 
+/* Its blocks' hash: of one block its own, of several that of their hashes. */
+static void hash_whole(struct input *in, const struct block *b, size_t n)
+{
+	XXH128_canonical_t *each = xcalloc(n, sizeof(*each));
+	XXH128_hash_t x = b[0].hash;
+
+	for (size_t i = 0; i < n; i++)
+		XXH128_canonicalFromHash(&each[i], b[i].hash);
+	if (n > 1)
+		x = XXH3_128bits(each, n * sizeof(*each));
+	in->bytes = b[n - 1].at + b[n - 1].bytes;
 	snprintf(in->hash, sizeof(in->hash), "%016llx%016llx", (unsigned long long)x.high64,
 		 (unsigned long long)x.low64);
-	XXH3_freeState(h);
-	free(block);
-	close(fd);
+	free(each);
+}
+
+static size_t blocks_of(const struct input *in)
+{
+	return in->hash[0] ? 0 : in->bytes <= BLOCK ? 1 : (size_t)((in->bytes - 1) / BLOCK + 1);
+}
+
+/* Of those whose hash is not known. */
+static void hash_inputs(struct input *in, size_t n)
+{
+	size_t blocks = 0, at = 0;
+
+	for (size_t i = 0; i < n; i++)
+		blocks += blocks_of(&in[i]);
+	struct block *b = xcalloc(blocks, sizeof(*b));
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0, m = blocks_of(&in[i]); k < m; k++)
+			b[at++] = (struct block){ .in = &in[i], .at = k * (uint64_t)BLOCK, .last = k + 1 == m };
+	pool_for(blocks, hash_block, b);
+	for (size_t i = 0; i < blocks; i += at) {
+		for (at = 1; !b[i + at - 1].last; at++)
+			;
+		hash_whole(b[i].in, b + i, at);
+	}
+	free(b);
 }
 
 /* Hashes from the stamp's lines, in order, of inputs that did not change since.  The change
@@ -136,7 +180,7 @@ struct timespec inputs_recipe(struct recipe *r, char *const *paths, const char *
 	}
 	pool_for(n, probe_file, in);
 	recall(in, n, output);
-	pool_for(n, hash_file, in);
+	hash_inputs(in, n);
 	for (size_t i = 0; i < n; i++)
 		recipe_add(r, "input", "%llu %s %016llx", (unsigned long long)in[i].bytes, in[i].hash,
 			   (unsigned long long)in[i].probe);
