@@ -159,7 +159,7 @@ function featureHead(f, c, [logit, size]) {
 			fact("density", "density", percent(c.density), `${plural(c.active, "token")} of ${whole(site.index.tokens)}`),
 			c.active ? [fact("rank by density", null, whole(c.rank), `of ${whole(F)}`), fact("maximum", "activation", short(c.max, 4)),
 				fact("mean where active", null, short(c.mean, 4)),
-				fact("effect on the next logit", "effect on the logit", signed(logit, 3), `mean where active; size ${short(size)}`)] : null));
+				fact("effect on the next logit", "effect on the logit", signed(logit, 3), `mean where active; mean size ${short(size)}`)] : null));
 }
 
 async function showFeature(f) {
