@@ -101,7 +101,11 @@ $(OBJ)/%.o: %.c | $(filter deps,$(MAKECMDGOALS))
 	$(call run,CC,$@,$(CC) $(CPPFLAGS) $(CFLAGS) $(call flags_for,$*) -c -o $@ $<)
 $(OBJ)/%.o: %.S | $(filter deps,$(MAKECMDGOALS))
 	$(call run,AS,$@,$(CC) $(CPPFLAGS) -c -o $@ $<)
-$(OBJ)/common/vocab_data.o: data/gpt2.tiktoken data/unicode_classes.tsv
+# The vocabulary goes into the programs as it lies in memory.
+$(OBJ)/common/vocab_data.o: $(OBJ)/vocab
+$(OBJ)/common/vocab_data.o: private CPPFLAGS += -DVOCAB='"$(OBJ)/vocab"'
+$(OBJ)/vocab: data/gpt2.tiktoken data/unicode_classes.tsv $(OBJ)/tools/vocab-make.o $(OBJ)/common/base.o
+	$(call run,VOCAB,$@,$(CC) $(SANFLAGS) -o $(OBJ)/vocab-make $(filter %.o,$^) -lm -lpthread && $(OBJ)/vocab-make $(filter data/%,$^) >$@)
 $(OBJ)/tools/htmlgen_assets.o: $(wildcard tools/htmlgen*.js tools/htmlgen*.css tools/htmlgen*.html)
 # The programs are of these objects, not of another compiler's or other flags'.
 $(BIN)/objects: $(if $(filter $(OBJ),$(file <$(BIN)/objects)),,FORCE)

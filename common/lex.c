@@ -69,7 +69,7 @@ const struct lex *lex_tables(void)
 
 	if (v.kind)
 		return &v;
-	v.kind = classes_load().point;
+	v.kind = memcpy(xmalloc(CODE_POINTS), classes_gpt2()->point, CODE_POINTS);
 	for (uint32_t c = 0; c < CODE_POINTS; c++)
 		v.kind[c] = v.kind[c] == CLASS_LETTER || v.kind[c] == CLASS_NUMBER ? LEX_LETTER :
 			v.kind[c] == CLASS_SPACE ? LEX_NONE : LEX_SYMBOL;

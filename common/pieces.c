@@ -1,35 +1,8 @@
 #include "pieces.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "window.h"
-
-extern const char vocab_classes[], vocab_classes_end[];
-
-enum { BYTES = 256 };
-
-/* Lines "class first last version"; the rows of version 16.0 are those of the published tokenizers. */
-struct classes classes_load(void)
-{
-	struct classes c = { .point = xcalloc(CODE_POINTS, 1) };
-
-	for (const char *s = vocab_classes; s < vocab_classes_end; s = strchr(s, '\n') + 1) {
-		char class, version[16];
-		unsigned first, last;
-
-		if (*s == '#')
-			continue;
-		if (sscanf(s, "%c %x %x %15s", &class, &first, &last, version) != 4 || last >= CODE_POINTS)
-			BUG("classes: no row at %zu", (size_t)(s - vocab_classes));
-		if (!strcmp(version, "16.0"))
-			memset(c.point + first, class == 'L' ? CLASS_LETTER : class == 'N' ? CLASS_NUMBER : CLASS_SPACE,
-			       last - first + 1);
-	}
-	for (unsigned b = 0; b < BYTES; b++)
-		c.byte[b] = b < 0x80 ? c.point[b] : b < 0xFF ? CLASS_MULTI : CLASS_END;
-	return c;
-}
 
 /* ---- a piece, of any characters ---- */
 

@@ -15,9 +15,9 @@ enum { CLASS_OTHER, CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_MULTI, CLASS_
 enum { CODE_POINTS = 0x110000 };
 struct classes {
 	uint8_t byte[256];      /* of ASCII; the rest: several bytes, or the end */
-	uint8_t *point;         /* of every code point */
+	uint8_t point[CODE_POINTS];
 };
-struct classes classes_load(void);      /* point is never freed */
+const struct classes *classes_gpt2(void);
 /* Behind the piece that begins at p. */
 const unsigned char *piece_end(const struct classes *c, const unsigned char *p);
 /* Where pieces begin behind p, at which one does: bit i for p + i, as far as a window

@@ -1,12 +1,7 @@
-/* The files of data/ that vocab.c and pieces.c read, as they are. */
+/* What tools/vocab-make wrote. */
 	.section .rodata
-	.global vocab_tiktoken, vocab_tiktoken_end, vocab_classes, vocab_classes_end
-vocab_tiktoken:
-	.incbin "data/gpt2.tiktoken"
-vocab_tiktoken_end:
-	.byte 0
-vocab_classes:
-	.incbin "data/unicode_classes.tsv"
-vocab_classes_end:
-	.byte 0
+	.global vocab_gpt2
+	.balign 64
+vocab_gpt2:
+	.incbin VOCAB
 	.section .note.GNU-stack, "", %progbits
