@@ -3,34 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *load(const char *path)
-{
-	struct buf text = { 0 };
-	json_error_t e;
-
-	read_file(path, &text, (size_t)16 << 20);
-	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &e);
-
-	if (!j)
-		die("cannot read '%s': line %d: %s", path, e.line, e.text);
-	if (!json_is_object(j))
-		die("cannot read '%s': not an object", path);
-	buf_free(&text);
-	return j;
-}
-
-static uint64_t number(const json_t *j, const char *key, double min, double max, const char *path)
-{
-	const json_t *v = json_object_get(j, key);
-
-	if (!json_is_integer(v))
-		die("'%s' has no number \"%s\"", path, key);
-	if ((double)json_integer_value(v) < min || (double)json_integer_value(v) > max)
-		die("'%s' has \"%s\": %lld; from %.0f to %.0f is possible", path, key,
-		    (long long)json_integer_value(v), min, max);
-	return (uint64_t)json_integer_value(v);
-}
-
 /* A shard names what went into it; one of another run has no place here. */
 static void check_origin(const struct top *t, const struct meta *m, const char *path, const char *index_path)
 {
@@ -71,26 +43,26 @@ struct top top_read(const char *dir)
 	struct top t = { .dir = dir };
 	char *path = xformat("%s/index.json", dir);
 
-	t.index = load(path);
-	if (number(t.index, "format", 0, 1e9, path) != TOP_FORMAT)
+	t.index = json_read(path, (size_t)16 << 20);
+	if (json_number(t.index, "format", 0, 1e9, path) != TOP_FORMAT)
 		die("'%s' is of a format that this program does not know", path);
 	t.s = (struct top_shape){
-		.F = number(t.index, "features", 1, 1 << 28, path),
-		.K = number(t.index, "top_k", 1, 10000, path),
-		.I = number(t.index, "intervals", 1, 1000, path),
-		.M = number(t.index, "samples", 1, 10000, path),
-		.R = number(t.index, "radius", 0, 10000, path),
-		.RT = number(t.index, "top_radius", 0, 10000, path),
-		.H = number(t.index, "bins", 1, 10000, path),
-		.L = number(t.index, "logits", 1, 10000, path),
-		.N = number(t.index, "near", 1, 10000, path),
-		.A = number(t.index, "align", 1, 10000, path),
-		.B = number(t.index, "neighbours", 1, 10000, path),
-		.P = number(t.index, "sampled", 1, 1 << 30, path),
+		.F = json_number(t.index, "features", 1, 1 << 28, path),
+		.K = json_number(t.index, "top_k", 1, 10000, path),
+		.I = json_number(t.index, "intervals", 1, 1000, path),
+		.M = json_number(t.index, "samples", 1, 10000, path),
+		.R = json_number(t.index, "radius", 0, 10000, path),
+		.RT = json_number(t.index, "top_radius", 0, 10000, path),
+		.H = json_number(t.index, "bins", 1, 10000, path),
+		.L = json_number(t.index, "logits", 1, 10000, path),
+		.N = json_number(t.index, "near", 1, 10000, path),
+		.A = json_number(t.index, "align", 1, 10000, path),
+		.B = json_number(t.index, "neighbours", 1, 10000, path),
+		.P = json_number(t.index, "sampled", 1, 1 << 30, path),
 	};
-	t.tokens = number(t.index, "tokens", 1, 1e18, path);
-	t.contexts = number(t.index, "contexts", 1, 1e18, path);
-	t.block = number(t.index, "block", 1, 1 << 30, path);
+	t.tokens = json_number(t.index, "tokens", 1, 1e18, path);
+	t.contexts = json_number(t.index, "contexts", 1, 1e18, path);
+	t.block = json_number(t.index, "block", 1, 1 << 30, path);
 	for (int i = 0; i < TOP_N_FIELDS; i++)
 		check_field(&t, (enum top_name)i, path);
 	free(path);

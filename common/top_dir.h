@@ -8,8 +8,7 @@
  *	… t.s.F features; top_field(&t.s, TOP_MAX) …
  *	top_release(&t);
  */
-#include <jansson.h>
-
+#include "json.h"
 #include "top.h"
 
 struct top {
