@@ -302,6 +302,8 @@ static void make(const struct models *m, const struct texts *t, struct labels *l
 	print_all(&p, &r, m, t);
 	const uint64_t bytes = out_tell(p.out);
 
+	if (!out_is_stdout(p.out))
+		recipe_unstamp(o.c.output);
 	out_commit(p.out);
 	prog_finish(t->ids.n * sizeof(*t->ids.v), bytes);
 	finish(&r);
