@@ -18,6 +18,7 @@ MATCH ?= $(if $(CORPUS),,$(MATCH_$(PRESET)))
 FIELD ?= text
 THREADS ?= $(shell nproc)
 MEMORY ?= 2G
+TEXTS ?= data/texts.txt
 DEVICE ?= auto
 PRECISION ?= auto
 OUT := out/$(PRESET)
@@ -138,7 +139,7 @@ NEURONPEDIA := $(SAE)/neuronpedia/skipped_indexes.json
 STAGE = -j $(THREADS) -s $(SEED)
 NET = --device $(DEVICE) --precision $(PRECISION)
 # Tools leave whole outputs only, so make deletes none when one fails, is interrupted or finds another at work.
-.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SITE) $(NEURONPEDIA)
+.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SAE)/texts.json $(SITE) $(NEURONPEDIA)
 # Under make -jN the tools of N shards (-j: of all) share threads and memory.
 jobs = $(patsubst -j%,%,$(or $(patsubst -j,-j1000,$(filter -j%,$(MAKEFLAGS))),-j1))
 SHARE = $(words $(wordlist 1,$(jobs),$(MIX)))
@@ -146,7 +147,7 @@ PART = -j $$((($(THREADS) + $(SHARE) - 1) / $(SHARE))) -m $(if $(filter 1,$(SHAR
 	--from=iec $(MEMORY)) / $(SHARE))))
 given = $(if $(filter-out 0,$($2)),$1 $($2))
 
-.PHONY: tokens gpt acts mix pick sae top html neuronpedia demo corpus sweep
+.PHONY: tokens gpt acts mix pick sae top texts html neuronpedia demo corpus sweep
 tokens: $(TOKENS)
 gpt: $(GPT)
 acts: $(ACTS)
@@ -154,6 +155,7 @@ mix: $(MIX)
 pick: $(OUT)/pick.zst
 sae: $(SAE)/sae.safetensors
 top: $(SAE)/top/index.json
+texts: $(SAE)/texts.json
 html: $(SITE)
 neuronpedia: $(NEURONPEDIA)
 demo: $(SITE)
@@ -192,11 +194,12 @@ knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
 knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
 knobs_neuronpedia := NP_MODEL NP_SET
 knobs_top := TOP_CONTEXTS RADIUS TOP_RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
+knobs_texts := TEXTS DEVICE PRECISION
 knob_text = $(foreach k,$(knobs_$1),$k=$($k))
 changed = $(shell find -L $(TEXT) -newer $(OUT)/tokens/train.zst -print -quit 2>/dev/null)
 stale = $(if $(subst [$(file <$2)],,[$(call knob_text,$1)]),FORCE)
 keep = mkdir -p $(@D); echo '$(subst ','\'',$(call knob_text,$1))' >$@
-$(foreach s,tokens gpt acts pick top neuronpedia,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
+$(foreach s,tokens gpt acts pick top texts neuronpedia,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
 	@$(call keep,$*)
 $(SAE)/knobs: $$(call stale,sae,$$@)
 	@$(call keep,sae)
@@ -237,8 +240,12 @@ $(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(B
 	$(call run,TOP,$(@D),$(BIN)/topk $(STAGE) $(NET) -m $(MEMORY) --gpt $(GPT) --sae $(SAE)/sae.safetensors --contexts $(TOP_CONTEXTS) \
 		--skip $(CONTEXTS) --k $(TOP_K) --radius $(RADIUS) --top-radius $(TOP_RADIUS) -o $(@D) $<)
 
-$(SITE): $(SAE)/top/index.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen $(call unstamped,$(SAE)/html)
-	$(call run,HTML,$(@D),$(BIN)/htmlgen -j $(THREADS) --metrics $(SAE)/sae.jsonl --gpt-metrics $(OUT)/gpt.jsonl -o $(@D) $(<D))
+$(SAE)/texts.json: $(TEXTS) $(GPT) $(SAE)/sae.safetensors $(BIN)/features $(OUT)/knobs/texts $(call unstamped,$(SAE)/texts.json)
+	$(call run,TEXTS,$@,$(BIN)/features -j $(THREADS) $(NET) --gpt $(GPT) --sae $(SAE)/sae.safetensors --json --texts $< -o $@)
+
+$(SITE): $(SAE)/top/index.json $(SAE)/texts.json $(SAE)/sae.safetensors $(GPT) $(BIN)/htmlgen $(call unstamped,$(SAE)/html)
+	$(call run,HTML,$(@D),$(BIN)/htmlgen -j $(THREADS) --metrics $(SAE)/sae.jsonl --gpt-metrics $(OUT)/gpt.jsonl \
+		--texts $(SAE)/texts.json -o $(@D) $(<D))
 
 # The same data for Neuronpedia and what else reads SAEDashboard's files
 NP_MODEL ?= featuremill
@@ -269,12 +276,13 @@ deps:
 define HELP
 make deps demo           text to feature pages on this machine, in minutes
 make deps check          all tests
-make STAGE               up to one of: tokens gpt acts mix pick sae top html
+make STAGE               up to one of: tokens gpt acts mix pick sae top texts html
 make neuronpedia         the pages' data for other viewers; NP_MODEL= NP_SET= their names there
 make sae L1=1e-6         one knob changed: what follows from it is made again
 make sweep L1S="…"       several L1: table and plot of L0 against loss recovered
 make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))
 make CORPUS="files…"     your own text, files or folders; FIELD= the JSON key, MATCH= globs on archive members
+make html TEXTS=FILE     your own sample texts in the pages, a line of % between one and the next
 make clean               programs and PRESET=tiny; all of out/ may go: it is made again
 
 knobs of PRESET=$(PRESET):

@@ -27,7 +27,9 @@ saetrain() { "$@" "$BIN/saetrain" -q $net --l1 3e-7 --gpt ../gptrain/gpt.safeten
 	--resample-every 3 --resample-events 2 --save-every 0 $other -o sae.safetensors ../shuffle/mix.zst; }
 topk() { "$@" "$BIN/topk" -q $net --gpt ../gptrain/gpt.safetensors --sae ../saetrain/sae.safetensors --contexts 10 \
 	--skip 64 --save-every 0 $other -o top ../tokenize/train.zst; }
-htmlgen() { "$@" "$BIN/htmlgen" -q -j2 --metrics ../saetrain/sae.jsonl --gpt-metrics ../gptrain/gpt.jsonl $other -o html ../topk/top; }
+features() { "$@" "$BIN/features" -q $net --gpt ../gptrain/gpt.safetensors --sae ../saetrain/sae.safetensors --json \
+	--texts "$TOP/data/texts.txt" $other -o texts.json; }
+htmlgen() { "$@" "$BIN/htmlgen" -q -j2 --texts ../features/texts.json --metrics ../saetrain/sae.jsonl --gpt-metrics ../gptrain/gpt.jsonl $other -o html ../topk/top; }
 
 points() { # changes of an uninterrupted run: where to kill
 	if [ "$POINTS" = 0 ]; then seq "$1"; else
@@ -92,8 +94,8 @@ run() { # stage: uninterrupted, changes counted
 }
 
 declare -A another=([tokenize]="-s 7" [gptrain]="-s 7" [mlpdump]="-s 7" [shuffle]="--level 19" [resample-pick]="-s 7"
-	[saetrain]="-s 7" [topk]="-k 3" [htmlgen]="--ultra-low 0.5")
-for stage in tokenize gptrain mlpdump shuffle resample-pick saetrain topk htmlgen; do
+	[saetrain]="-s 7" [topk]="-k 3" [features]="-k 3" [htmlgen]="--ultra-low 0.5")
+for stage in tokenize gptrain mlpdump shuffle resample-pick saetrain topk features htmlgen; do
 	ok "$stage: uninterrupted" run $stage || break
 	ok "$stage: killed before any of $(wc -w <<<"$(points "$(cat $stage.changes)")") of $(cat $stage.changes) changes" torture $stage
 	ok "$stage: another run killed over its outputs" between $stage "${another[$stage]}"

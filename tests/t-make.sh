@@ -40,13 +40,16 @@ ok "every knob makes a stage stale" test "$(unnoticed)" = ""
 ok "threads and memory make none" tiny -q -j3 html THREADS=7 MEMORY=5G V=1
 ok "L1=1e-6: a second autoencoder and nothing else" only '^./sae/l1-1e-6/' sae L1=1e-6
 ok "TOP_K=3: pages again, nothing before" only '^./sae/l1-3e-7/(top|html)/' html TOP_K=3
+echo "Another text." >"$TMP/own.txt"
+ok "TEXTS=own.txt: those texts and pages" only '^./sae/l1-3e-7/(texts.json|html/)' html TOP_K=3 TEXTS="$TMP/own.txt"
+ok "... are what the pages show" grep -q '"texts":1,' "$TMP/tiny/sae/l1-3e-7/html/data/site.js"
 ok "SHARDS=1: activations in one shard" only '^./(acts|mix|pick.zst|sae)' sae SHARDS=1
 ok "... the mix too" test "$(cd "$TMP/tiny/mix" && echo *)" = "000.zst 000.zst.stamp"
 ok "SAMPLES=12: activations and what follows" only '^./(acts|mix|pick.zst|sae)' html SAMPLES=12
 ok "back to the preset" tiny html
 sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
 same "the same bytes as at first" "$TMP/first" "$TMP/again"
-rm "$TMP"/tiny/{gpt.safetensors,acts,mix/001.zst,pick.zst,sae/l1-3e-7/{sae.safetensors,top,html}}.stamp
+rm "$TMP"/tiny/{gpt.safetensors,acts,mix/001.zst,pick.zst,sae/l1-3e-7/{sae.safetensors,top,texts.json,html}}.stamp
 ok "killed between an output and its stamp: only that is finished" eval 'tiny html && ! tiny html | grep -v "Nothing to be done"'
 sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
 same "the same files as at first" "$TMP/first" "$TMP/again"
@@ -102,7 +105,7 @@ digest() { # of a file, or of all files of a directory
 }
 pins() { # output:stamp (the site's own files are in its stamp; its data are not)
 	for f in tokens/train.zst gpt.safetensors acts/000.zst:acts mix/000.zst pick.zst sae/l1-3e-7/sae.safetensors \
-		sae/l1-3e-7/top sae/l1-3e-7/html/data:sae/l1-3e-7/html; do
+		sae/l1-3e-7/top sae/l1-3e-7/texts.json sae/l1-3e-7/html/data:sae/l1-3e-7/html; do
 		printf '%s\t%s\t%s\n' ${f%:*} "$(head -1 "$TMP/tiny/${f#*:}.stamp")" "$(digest ${f%:*})"
 	done
 }

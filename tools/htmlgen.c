@@ -12,7 +12,7 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 6, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
+enum { OUTPUT_VERSION = 7, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
 
 static const char usage[] =
 	"usage: htmlgen [options] [-o SITE] [--neuronpedia DIR] TOP\n"
@@ -23,7 +23,7 @@ static const char usage[] =
 
 static struct {
 	struct opt_common c;
-	const char *metrics, *gpt_metrics, *summary;
+	const char *metrics, *gpt_metrics, *summary, *texts;
 	const char *neuronpedia, *np_model, *np_layer, *np_set, *np_dataset;
 	double cut;
 } o = { .c = OPT_COMMON_INIT, .np_model = "featuremill", .np_dataset = "" };
@@ -32,6 +32,7 @@ static const struct opt opts[] = {
 	OPT_STR('o', "output", &o.c.output, "SITE", "the directory to make"),
 	OPT_STR(0, "metrics", &o.metrics, "FILE", "saetrain's metrics: curves and figures"),
 	OPT_STR(0, "gpt-metrics", &o.gpt_metrics, "FILE", "gptrain's metrics"),
+	OPT_STR(0, "texts", &o.texts, "FILE", "sample texts, as features --json wrote them"),
 	OPT_STR(0, "summary", &o.summary, "FILE", "print saetrain's final figures; make nothing"),
 	OPT_F64(0, "ultra-low", &o.cut, 0, 1, "density below which a feature counts as ultra-low; 0: as in saetrain"),
 	OPT_STR(0, "neuronpedia", &o.neuronpedia, "DIR", "the directory to make of Neuronpedia's files"),
@@ -94,6 +95,7 @@ static struct recipe *site_recipe(const struct top *t, char data[33], char all[3
 	recipe_add(r, "ultra-low", "%.17g", cut_of(t));
 	add_file(r, "metrics", o.metrics);
 	add_file(r, "gpt-metrics", o.gpt_metrics);
+	add_file(r, "texts", o.texts);
 	recipe_hash(r, data);
 	for (size_t i = 0; i < ARRAY_LEN(assets); i++)
 		recipe_add(r, assets[i].name, "%016llx", (unsigned long long)
@@ -129,11 +131,11 @@ static json_t *run_json(const char *path)
 				metrics_last(path)) : json_null();
 }
 
-static void write_site(struct site *site, const struct top *t, const struct density *d)
+static void write_site(struct site *site, const struct top *t, const struct density *d, size_t texts)
 {
-	json_t *j = json_pack("{s:O,s:o,s:o,s:o,s:{s:i,s:i,s:i,s:i,s:i}}", "index", t->index,
+	json_t *j = json_pack("{s:O,s:o,s:o,s:o,s:I,s:{s:i,s:i,s:i,s:i,s:i}}", "index", t->index,
 			      "density", density_json(d), "sae", run_json(o.metrics), "gpt", run_json(o.gpt_metrics),
-			      "chunks", "group", SITE_GROUP, "rows", SITE_ROWS, "numbers", SITE_NUMBERS,
+			      "texts", (json_int_t)texts, "chunks", "group", SITE_GROUP, "rows", SITE_ROWS, "numbers", SITE_NUMBERS,
 			      "tops", SITE_TOPS, "spark", SITE_SPARK);
 	char *text = j ? json_dumps(j, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;
 	struct buf b = { 0 };
@@ -196,7 +198,7 @@ static void fill_site(const struct product *p, struct site *site, const struct t
 	vocab_write(site);
 	const struct density d = features_write(site, t, cut_of(t));
 
-	write_site(site, t, &d);
+	write_site(site, t, &d, texts_write(site, t, o.texts));
 	free(data);
 }
 

@@ -18,6 +18,8 @@
  *	rI      all of these, rank by density and small histogram of SITE_ROWS features: rows of a table
  *	fI      everything else of SITE_GROUP features
  *	search, sI      htmlgen_search.h
+ *	texts   of each sample text its first tokens, their number, its loss
+ *	textI   the whole of text I: tokens, their log-probabilities, the features active on each
  *
  * Or, for Neuronpedia and what else reads SAEDashboard's files, batch-N.json and its companions (below).
  */
@@ -68,6 +70,9 @@ struct density {
 /* Writes all that is of single features; those with 0 < density < cut are ultra-low. */
 struct density features_write(struct site *site, const struct top *t, double cut);
 void vocab_write(struct site *site);
+/* Writes texts and textI from what features --json wrote; how many texts there are, 0 when path is NULL.
+ * Dies unless it was made with t's checkpoints. */
+size_t texts_write(struct site *site, const struct top *t, const char *path);
 
 /* What a table shows of F features. */
 struct rows {

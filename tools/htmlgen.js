@@ -158,18 +158,19 @@ function rowAt(part, i) {
 
 const rowOf = async f => rowAt(await load("r" + Math.floor(f / site.chunks.rows)), f % site.chunks.rows);
 
-/* ---- routes: "", features?…, training, about, f=N ---- */
+
+/* ---- routes: "", features?…, training, about, f=N, texts?… ---- */
 const featureOf = hash => /^#f=\d+$/.test(hash) ? Number(hash.slice(3)) : null;
 
 const parts = { view: null, index: null, feature: null };
 
 function route() {
 	hideTip();
-	const f = featureOf(location.hash);
+	const f = featureOf(location.hash), texts = /^#texts(?:\?(.*))?$/s.exec(location.hash);
 	if (parts.view == "index")
 		parts.scroll = window.scrollY;
 	$("trouble").hidden = true;
-	draw(f == null ? showIndex(location.hash.slice(1)) : showFeature(f));
+	draw(f != null ? showFeature(f) : texts ? showTexts(texts[1]) : showIndex(location.hash.slice(1)));
 }
 
 /* The view is busy until the last drawing asked for is done. */
@@ -261,6 +262,8 @@ function showHelp() {
 function stepFeature(by) {
 	if (parts.view == "feature")
 		go("f=" + (parts.feature + by + site.index.features) % site.index.features);
+	else if (parts.view == "texts")
+		stepText(by);
 }
 
 /* The next feature of the table as it is filtered and sorted. */
@@ -301,6 +304,7 @@ async function start() {
 	try {
 		history.scrollRestoration = "manual";
 		site = await load("site");
+		$("to-texts").hidden = !site.texts;
 		document.addEventListener("keydown", onKey);
 		$("search").addEventListener("submit", onSearch);
 		$("help").addEventListener("click", showHelp);

@@ -42,9 +42,9 @@ function tipText(x, w, names, max) {
 	];
 }
 
-function showTip(node, x, w, names, max) {
+function tipAt(node, content) {
 	hideTip();
-	$("tip").replaceChildren(...tipText(x, w, names, max));
+	$("tip").replaceChildren(...content);
 	node.classList.add("at");
 	$("tip").hidden = false;
 	const box = node.getBoundingClientRect(), tip = $("tip").getBoundingClientRect(), above = box.top - tip.height - 6;
@@ -96,7 +96,7 @@ function exampleText(x, names, scale) {
 	const lists = piecesOf(x.tokens, names), value = short(x.acts[middle(x)]);
 	const tokens = [];		/* made when they are first shown */
 	const line = el("p", { class: "context", tabindex: 0, role: "group", translate: "no", dir: direction(lists) });
-	const showAt = w => showTip(tokens[w], x, w, names, scale.max), [first, last] = reach(x, true);
+	const showAt = w => tipAt(tokens[w], tipText(x, w, names, scale.max)), [first, last] = reach(x, true);
 	line.addEventListener("pointerover", event => {
 		const token = event.target.closest(".tok");
 		if (token)

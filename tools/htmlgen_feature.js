@@ -79,8 +79,10 @@ function featureLinks(list, names, tell) {
 		places[i].append(...tokens.length ? tokens.flat() : [el("span", { class: "note" }, "dead")]);
 	}));
 	const item = (g, i) => {
-		const { value, title } = tell(i);
-		return el("li", { title }, el("a", { href: "#f=" + g }, el("span", { class: "number" }, g), places[i]), el("span", { class: "n" }, value));
+		const { value, title, href, share } = tell(i), bar = share != null && el("i", { class: "meter act" });
+		if (bar)
+			bar.style.width = 100 * share + "%";
+		return el("li", { title }, el("a", { href: href || "#f=" + g }, el("span", { class: "number" }, g), places[i]), el("span", { class: "n" }, value, bar));
 	};
 	return [el("ol", { class: "links" }, list.map(item)), filled];
 }
@@ -154,7 +156,8 @@ function featureHead(f, c, [logit, size]) {
 		el("dd", {}, el("b", {}, value), note && el("span", {}, " " + note)));
 	return el("div", { class: "head" },
 		el("div", { class: "title" }, step((f + F - 1) % F, "‹", "prev"), el("h1", {}, `Feature ${f}`), step((f + 1) % F, "›", "next"),
-			el("a", { class: "badge " + kind, href: "#features?list=" + kind }, kindName[kind]), why(kindName[kind])),
+			el("a", { class: "badge " + kind, href: "#features?list=" + kind }, kindName[kind]), why(kindName[kind]),
+			site.texts ? el("a", { class: "chip", href: "#texts?f=" + f }, "on sample texts") : null),
 		el("dl", { class: "facts" },
 			fact("density", "density", percent(c.density), `${plural(c.active, "token")} of ${whole(site.index.tokens)}`),
 			c.active ? [fact("rank by density", null, whole(c.rank), `of ${whole(F)}`), fact("maximum", "activation", short(c.max, 4)),
