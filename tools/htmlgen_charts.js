@@ -36,6 +36,9 @@ function logTicks(lo, hi) {
 
 const frame = (W, H, label, ...inside) =>
 	svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label, class: "chart" }, inside);
+
+/* How far an arrow key goes, 0 for other keys. */
+const arrowStep = event => ({ ArrowLeft: -1, ArrowRight: 1 })[event.key] || 0;
 const text = (x, y, s, anchor = "middle", cls = "tick") => svg("text", { x, y, "text-anchor": anchor, class: cls }, s);
 const line = (x1, y1, x2, y2, cls) => svg("line", { x1, y1, x2, y2, class: cls });
 
@@ -78,8 +81,28 @@ function bars(edges, counts, o) {
 	const mark = ([v, s, anchor]) => [
 		line(x(v), 6, x(v), base, "cut"), text(x(v) + (anchor == "end" ? -6 : 6), 15, s, anchor),
 	];
-	return frame(box.W, box.H, o.label, axes(box, x, y, o.xTicks, yTicks, o.xLabel, o.yLabel), counts.map(one),
-		(o.lines || []).map(mark));
+	const all = counts.map(one), picture = frame(box.W, box.H, o.label,
+		axes(box, x, y, o.xTicks, yTicks, o.xLabel, o.yLabel), all, (o.lines || []).map(mark));
+	const links = all.filter((bar, i) => bar && o.bar(i).click);
+	return links.length ? linked(picture, links) : picture;
+}
+
+/* Bars that open something, without a mouse: one stop for Tab, arrows go along them, Enter opens. */
+function linked(picture, links) {
+	picture.setAttribute("role", "group");
+	links.forEach((bar, i) => fill(bar, { role: "link", tabindex: i ? -1 : 0, "aria-label": bar.textContent }, []));
+	picture.addEventListener("keydown", event => {
+		const at = links.indexOf(event.target), next = links[at + arrowStep(event)];
+		if (event.key == "Enter")
+			event.target.dispatchEvent(new MouseEvent("click"));
+		else if (!arrowStep(event))
+			return;
+		event.preventDefault();
+		links[at].tabIndex = -1;
+		(next || links[at]).tabIndex = 0;
+		(next || links[at]).focus();
+	});
+	return picture;
 }
 
 /* Small histogram of heights 0…255. */
@@ -108,7 +131,8 @@ function scatter(points, n, o) {
 	const picture = frame(box.W, box.H, o.label, axes(box, v => box.left + fx(Math.log10(v)) * wide,
 		v => box.top + fy(Math.log10(v)) * high, logTicks(10 ** x0, 10 ** x1), logTicks(10 ** y0, 10 ** y1),
 		o.xLabel, o.yLabel));
-	const canvas = el("canvas", { "aria-hidden": "true" }), note = el("p", { class: "note" }, o.label);
+	const canvas = el("canvas", { "aria-hidden": "true" }), ring = el("i", { class: "ring", hidden: true });
+	const note = el("p", { class: "note", role: "status" }, o.label);
 	Object.assign(canvas.style, {
 		left: 100 * box.left / box.W + "%", top: 100 * box.top / box.H + "%",
 		width: 100 * wide / box.W + "%", height: 100 * high / box.H + "%",
@@ -126,16 +150,22 @@ function scatter(points, n, o) {
 		return best;
 	};
 	let told = -1;
-	canvas.addEventListener("pointermove", async event => {
-		const i = nearest(event);
+	const tell = async i => {
 		canvas.classList.toggle("on", i >= 0);
+		ring.hidden = i < 0;
 		if (told == i)
 			return;
 		told = i;
+		if (i >= 0)
+			Object.assign(ring.style, {
+				left: 100 * (box.left + fx(points.x[i]) * wide) / box.W + "%",
+				top: 100 * (box.top + fy(points.y[i]) * high) / box.H + "%",
+			});
 		const say = i >= 0 ? await o.say(i) : [o.label];
 		if (told == i)
 			note.replaceChildren(...say.flat(Infinity));
-	});
+	};
+	canvas.addEventListener("pointermove", event => tell(nearest(event)));
 	canvas.addEventListener("click", event => {
 		const i = nearest(event);
 		if (i >= 0)
@@ -144,7 +174,29 @@ function scatter(points, n, o) {
 	new ResizeObserver(draw).observe(canvas);
 	document.addEventListener("theme", draw);
 	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-	return [el("div", { class: "scatter" }, picture, canvas), note];
+	const place = el("div", { class: "scatter", tabindex: 0, role: "group", "aria-label": o.label }, picture, canvas, ring);
+	walkDots(place, points, n, tell, o.click);
+	return [place, note];
+}
+
+/* Without a mouse: arrows go along the dots by their x, Page Up and Down by a twentieth of them, Enter opens. */
+function walkDots(place, points, n, tell, click) {
+	let order, at = 0;
+	place.addEventListener("focus", () => {
+		order ||= Uint32Array.from({ length: n }, (_, i) => i).sort((a, b) => points.x[a] - points.x[b] || points.y[a] - points.y[b]);
+		tell(order[at]);
+	});
+	place.addEventListener("blur", () => tell(-1));
+	place.addEventListener("keydown", event => {
+		const by = arrowStep(event) || ({ PageUp: -1, PageDown: 1 })[event.key] * Math.ceil(n / 20) || 0;
+		if (event.key == "Enter")
+			click(order[at]);
+		else if (by)
+			tell(order[at = Math.max(0, Math.min(n - 1, at + by))]);
+		else
+			return;
+		event.preventDefault();
+	});
 }
 
 function drawDots(canvas, points, n, fx, fy) {
