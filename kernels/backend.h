@@ -24,7 +24,7 @@
 #define real float
 #endif
 
-/* Sums over rows of an autoencoder pass, all in double. */
+/* Sums over rows of autoencoder passes, all in double. */
 struct sae_sums {
 	double err2;    /* sum over rows and inputs of (xhat - x)^2 */
 	double l1;      /* sum over rows and features of f */
@@ -42,6 +42,7 @@ struct backend {
 	const char *name;       /* "ref", "cpu" */
 	const char *precision;  /* "f32"; "bf16": operands of products are rounded, sums and weights are not */
 	const struct backend *exact;    /* the same device in f32, for evaluation; itself when it is that */
+	bool host;              /* its memory is the host's: to look at it waits for no device */
 
 	/* memory: alloc gives zeros, 64-byte aligned, and dies when there is none */
 	void *(*alloc)(size_t bytes);
@@ -111,7 +112,8 @@ struct backend {
 	 * fired (F), uint32, backend memory: += rows with f > 0, NULL: not wanted */
 	void (*sae_forward)(struct sae_sums *sums, real *err2, real *l1, real *xhat, uint32_t *fired,
 			    const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
-	/* The training pass: *sums = , fired += (or NULL), gradients g = of  sum err2 / (N·D)  +  lambda · sum f / N */
+	/* The training pass: *sums (backend memory) += , fired += (or NULL), gradients g = of
+	 * sum err2 / (N·D)  +  lambda · sum f / N */
 	void (*sae_grad)(struct sae_sums *sums, uint32_t *fired, const struct sae_params *g,
 			 const real *x, const struct sae_params *p, double lambda,
 			 size_t N, size_t D, size_t F);
@@ -120,9 +122,14 @@ struct backend {
 	void (*normalise_rows)(real *w, size_t F, size_t D);    /* w /= max(|w|, 1e-12) */
 	void (*row_norms)(real *norm, const real *w, size_t F, size_t D);
 
-	/* AdamW on n values; g is first multiplied by gscale (clipping).  t counts from 1:
+	/* What a step leaves behind stays in backend memory, so that the next need not wait for it.
+	 * *sum += scale · sum of x, in double */
+	void (*add_sum)(double *sum, const real *x, size_t n, double scale);
+	/* norm[0] = |g| of n values; norm[1] = min(1, max / (|g| + 1e-6)), or 1 where max = 0 */
+	void (*clip)(double norm[2], const real *g, size_t n, double max);
+	/* AdamW on n values; g is first multiplied by *gscale (backend memory; NULL: 1).  t counts from 1:
 	 * p -= lr wd p; p -= lr/(1-b1^t) m / (sqrt(v)/sqrt(1-b2^t) + eps) */
-	void (*adamw)(real *p, const real *g, real *m, real *v, size_t n, double gscale, double lr,
+	void (*adamw)(real *p, const real *g, real *m, real *v, size_t n, const double *gscale, double lr,
 		      double beta1, double beta2, double eps, double wd, uint64_t t);
 	double (*sumsq)(const real *x, size_t n);
 };

@@ -1,6 +1,7 @@
 #include "cpu.h"
 
 #include "cpu_bf16.h"
+#include "ref.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -160,12 +161,12 @@ static void adamw_block(void *arg, size_t i)
 	cpu_k->adamw(r->y + from, r->x + from, r->m + from, r->v + from, n, &r->k);
 }
 
-static void cpu_adamw(float *p, const float *g, float *m, float *v, size_t n, double gscale, double lr,
+static void cpu_adamw(float *p, const float *g, float *m, float *v, size_t n, const double *gscale, double lr,
 		      double beta1, double beta2, double eps, double wd, uint64_t t)
 {
 	struct range r = { .y = p, .x = g, .m = m, .v = v, .n = n };
 
-	r.k.gscale = (float)gscale;
+	r.k.gscale = gscale ? (float)*gscale : 1;
 	r.k.beta1 = (float)beta1;
 	r.k.keep1 = (float)(1 - beta1);
 	r.k.beta2 = (float)beta2;
@@ -202,6 +203,11 @@ static double cpu_sumsq(const float *x, size_t n)
 	return sum;
 }
 
+static void cpu_clip(double norm[2], const float *g, size_t n, double max)
+{
+	clip_to(norm, cpu_sumsq(g, n), max);
+}
+
 static void fill(struct backend *b, bool bf16)
 {
 	backend_ref(b);
@@ -215,6 +221,7 @@ static void fill(struct backend *b, bool bf16)
 	b->gelu_bwd = cpu_gelu_bwd;
 	b->add = cpu_add;
 	b->adamw = cpu_adamw;
+	b->clip = cpu_clip;
 	b->sumsq = cpu_sumsq;
 	cpu_rows(b);
 	cpu_linear(b, bf16);

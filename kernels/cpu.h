@@ -134,7 +134,7 @@ bool cpu_sae_decode_sparse(float *xhat, const struct sae_pass *s, const float *f
 /* g.b_dec = Σ dxhat - encᵀ Σ df: through the decoder's bias and through x - b_dec.  dxhat_sum (blocks,D);
  * Σ df is g.b_enc */
 void cpu_sae_grad_bias(const struct sae_pass *s, const float *dxhat_sum, size_t blocks);
-struct sae_sums cpu_sae_add_up(const struct sae_sums *sums, size_t blocks);
+void cpu_sae_add_up(struct sae_sums *all, const struct sae_sums *sums, size_t blocks);      /* all += */
 void cpu_rows(struct backend *b);
 
 #endif

@@ -72,16 +72,13 @@ static void count(const struct sae_pass *s, struct sae_sums *sums, float *d, con
 		count_fired(s->fired, f, n, s->F);
 }
 
-struct sae_sums cpu_sae_add_up(const struct sae_sums *sums, size_t blocks)
+void cpu_sae_add_up(struct sae_sums *all, const struct sae_sums *sums, size_t blocks)
 {
-	struct sae_sums all = { 0 };
-
 	for (size_t i = 0; i < blocks; i++) {
-		all.err2 += sums[i].err2;
-		all.l1 += sums[i].l1;
-		all.l0 += sums[i].l0;
+		all->err2 += sums[i].err2;
+		all->l1 += sums[i].l1;
+		all->l0 += sums[i].l0;
 	}
-	return all;
 }
 
 /* ---- without gradients ---- */
@@ -145,7 +142,8 @@ static void forward_all(struct sae_sums *sums, struct sae_pass *s)
 
 	d.sums = (struct sae_sums *)(void *)cpu_op_scratch(blocks * sizeof(*d.sums) / sizeof(float));
 	pool_for(blocks, forward_block, &d);
-	*sums = cpu_sae_add_up(d.sums, blocks);
+	*sums = (struct sae_sums){ 0 };
+	cpu_sae_add_up(sums, d.sums, blocks);
 }
 
 /* ---- gradients ---- */
@@ -213,7 +211,7 @@ static void grad_dense(struct sae_sums *sums, const struct sae_pass *s)
 	pool_for(blocks, grad_rows, &d);
 	pool_for(cpu_blocks(s->F, FEATURES), grad_features, &d);
 	cpu_sae_grad_bias(s, d.dxhat_sum, blocks);
-	*sums = cpu_sae_add_up(d.sums, blocks);
+	cpu_sae_add_up(sums, d.sums, blocks);
 }
 
 static void grad_all(struct sae_sums *sums, struct sae_pass *s)

@@ -400,7 +400,7 @@ bool cpu_sae_grad_sparse(struct sae_sums *sums, const struct sae_pass *s)
 	pool_for(p.blocks, sort_block, &p);
 	pool_for(p.slabs * cpu_blocks(s->F, FEATURES), features_block, &p);
 	cpu_sae_grad_bias(s, p.dxhat_sum, p.blocks);
-	*sums = cpu_sae_add_up(p.sums, p.blocks);
+	cpu_sae_add_up(sums, p.sums, p.blocks);
 	return true;
 }
 

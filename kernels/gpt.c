@@ -203,6 +203,8 @@ static struct layer_acts *last_layer(const struct gpt *g)
 
 /* ---- life ---- */
 
+enum { LOSS, NORM, COEF, TALLY };       /* of the tally */
+
 struct gpt *gpt_new(const struct backend *be, const struct gpt_config *c, size_t max_batch, int mode)
 {
 	struct gpt *g = xcalloc(1, sizeof(*g));
@@ -218,6 +220,7 @@ struct gpt *gpt_new(const struct backend *be, const struct gpt_config *c, size_t
 		g->g = new_weights(g);
 		g->m = new_weights(g);
 		g->v = new_weights(g);
+		g->tally = be->alloc(TALLY * sizeof(*g->tally));
 	}
 	g->a = new_acts(g, mode);
 	return g;
@@ -231,6 +234,7 @@ void gpt_free(struct gpt *g)
 	be->release(g->g.wte);
 	be->release(g->m.wte);
 	be->release(g->v.wte);
+	be->release(g->tally);
 	be->release(g->a->block);
 	be->release(g->a->idx);
 	be->release(g->a->targets);
@@ -496,7 +500,7 @@ static void attention_bwd(struct gpt *g, size_t l)
 	be->layernorm_bwd(dresid, d.ln_1_w, d.ln_1_b, dnarrow, a->x, w.ln_1_w, a->mean_1, a->rstd_1, N, C);
 }
 
-double gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_t B, size_t T, double scale)
+void gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_t B, size_t T, double scale)
 {
 	const struct backend *be = g->be;
 	struct gpt_acts *a = g->a;
@@ -514,7 +518,7 @@ double gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_
 		attention_bwd(g, l);
 	}
 	be->embed_bwd(g->g.wte, g->g.wpe, a->dresid, a->idx, B, T, C, g->c.vocab_size);
-	return sum_nll(g, NULL) / n;
+	be->add_sum(g->tally + LOSS, a->nll, N, scale / n);
 }
 
 /* ---- optimizer ---- */
@@ -529,19 +533,39 @@ double gpt_grad_norm(struct gpt *g)
 	return sqrt(g->be->sumsq(g->g.wte, g->n_params));
 }
 
-double gpt_update(struct gpt *g, const struct gpt_hyper *h, double lr)
+void gpt_update(struct gpt *g, const struct gpt_hyper *h, double lr)
 {
-	const double norm = gpt_grad_norm(g), coef = h->clip / (norm + 1e-6);
 	struct param p[N_PARAMS];
 	const size_t k = list_params(&g->c, p);
 
 	g->t++;
+	g->be->clip(g->tally + NORM, g->g.wte, g->n_params, h->clip);
 	for (size_t i = 0; i < k; i++) /* matrices decay, vectors do not */
 		g->be->adamw(*member(&g->w, &p[i]), *member(&g->g, &p[i]), *member(&g->m, &p[i]),
 			     *member(&g->v, &p[i]), param_size(&p[i]) * param_layers(g, &p[i]),
-			     h->clip > 0 && coef < 1 ? coef : 1, lr, h->beta1, h->beta2, h->eps,
+			     g->tally + COEF, lr, h->beta1, h->beta2, h->eps,
 			     p[i].cols ? h->weight_decay : 0, g->t);
-	return norm;
+}
+
+struct gpt_tally gpt_tally(const struct gpt *g)
+{
+	double t[TALLY];
+
+	g->be->get(t, g->tally, sizeof(t));
+	return (struct gpt_tally){ t[LOSS], t[NORM] };
+}
+
+void gpt_set_loss(struct gpt *g, double loss)
+{
+	g->be->put(g->tally + LOSS, &loss, sizeof(loss));
+}
+
+double gpt_take_loss(struct gpt *g)
+{
+	const double loss = gpt_tally(g).loss;
+
+	gpt_set_loss(g, 0);
+	return loss;
 }
 
 double gpt_lr(uint64_t it, double lr, double min_lr, uint64_t warmup, uint64_t decay_iters)

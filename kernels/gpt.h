@@ -7,8 +7,9 @@
  *	struct gpt *g = gpt_new(be, &cfg, B, GPT_TRAIN);
  *	gpt_init(g, seed);
  *	gpt_zero_grads(g);
- *	double loss = gpt_step(g, idx, targets, B, T, 1.0 / accum);
- *	double norm = gpt_update(g, &hyper, lr);
+ *	gpt_step(g, idx, targets, B, T, 1.0 / accum);
+ *	gpt_update(g, &hyper, lr);
+ *	struct gpt_tally t = gpt_tally(g);      (waits for the device)
  *
  * idx and targets are host int32 (B,T), T <= block_size; target -1 is ignored.
  * The hook point ("acts") is the output of the last block's GELU, (B·T, 4C).
@@ -59,6 +60,7 @@ struct gpt {
 	struct gpt_weights w, g, m, v;  /* g m v: NULL members unless GPT_TRAIN */
 	uint64_t t;                     /* optimizer steps done */
 	struct gpt_acts *a;
+	double *tally;                  /* backend memory: loss; norm, clipping factor */
 	void *host;                     /* copies of weights that gpt_store made */
 };
 
@@ -88,11 +90,19 @@ void gpt_load_state(struct gpt *g, struct cursor *st);
 #endif
 
 void gpt_zero_grads(struct gpt *g);
-/* Forward and backward; grads += scale · d(mean nll over targets != -1).  Returns that mean (unscaled). */
-double gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_t B, size_t T, double scale);
+/* Forward and backward; grads += scale · d(mean nll over targets != -1), the tally's loss += scale · that mean. */
+void gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_t B, size_t T, double scale);
 double gpt_grad_norm(struct gpt *g);
-/* Clip by total norm (coef = min(1, clip/(norm+1e-6))), AdamW; returns the norm before clipping. */
-double gpt_update(struct gpt *g, const struct gpt_hyper *h, double lr);
+/* Clip by total norm (coef = min(1, clip/(norm+1e-6))), AdamW. */
+void gpt_update(struct gpt *g, const struct gpt_hyper *h, double lr);
+/* What steps left behind, in backend memory until it is asked for. */
+struct gpt_tally {
+	double loss;    /* sum over steps since it was last set */
+	double norm;    /* of the gradient before the last update clipped it */
+};
+struct gpt_tally gpt_tally(const struct gpt *g);
+void gpt_set_loss(struct gpt *g, double loss);
+double gpt_take_loss(struct gpt *g);    /* the tally's, which is 0 again */
 
 /* Forward up to the hook: acts and the residual stream entering the last ln_2, both in backend memory
  * and owned by g, valid until the next pass. */

@@ -389,13 +389,28 @@ static void ref_ablate_logit(real *effect, const uint32_t *rows, const uint32_t 
 
 /* ---- optimizer ---- */
 
-static void ref_adamw(real *p, const real *g, real *m, real *v, size_t n, double gscale, double lr,
+static void ref_add_sum(double *sum, const real *x, size_t n, double scale)
+{
+	double s = 0;
+
+	for (size_t i = 0; i < n; i++)
+		s += (double)x[i];
+	*sum += scale * s;
+}
+
+static void ref_clip(double norm[2], const real *g, size_t n, double max)
+{
+	clip_to(norm, dot(g, g, n), max);
+}
+
+static void ref_adamw(real *p, const real *g, real *m, real *v, size_t n, const double *gscale, double lr,
 		      double beta1, double beta2, double eps, double wd, uint64_t t)
 {
 	const double step = lr / (1 - pow(beta1, (double)t)), root = sqrt(1 - pow(beta2, (double)t));
+	const double scale = gscale ? *gscale : 1;
 
 	for (size_t i = 0; i < n; i++) {
-		const double gi = gscale * (double)g[i];
+		const double gi = scale * (double)g[i];
 		const double mi = beta1 * (double)m[i] + (1 - beta1) * gi;
 		const double vi = beta2 * (double)v[i] + (1 - beta2) * gi * gi;
 
@@ -413,7 +428,7 @@ static double ref_sumsq(const real *x, size_t n)
 void backend_ref(struct backend *b)
 {
 	*b = (struct backend){
-		.name = "ref", .precision = "f32", .exact = b,
+		.name = "ref", .precision = "f32", .exact = b, .host = true,
 		.alloc = xaligned, .release = free, .put = ref_put, .get = ref_put,
 		.zero = ref_zero, .sync = ref_sync,
 		.embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd,
@@ -425,7 +440,7 @@ void backend_ref(struct backend *b)
 		.add = ref_add, .fill_rows = ref_fill_rows, .gather_rows = ref_gather_rows,
 		.column_sums = ref_column_sums,
 		.lmhead = ref_lmhead, .ablate_logit = ref_ablate_logit,
-		.adamw = ref_adamw, .sumsq = ref_sumsq,
+		.add_sum = ref_add_sum, .clip = ref_clip, .adamw = ref_adamw, .sumsq = ref_sumsq,
 	};
 	ref_sae(b);
 }

@@ -138,7 +138,6 @@ static void ref_sae_grad(struct sae_sums *sums, uint32_t *fired, const struct sa
 	real *f = xcalloc(xmul(N, F), sizeof(*f)), *dxhat = xcalloc(xmul(N, D), sizeof(*dxhat));
 	double *sum = doubles(2 * D), *db_dec = doubles(D);
 
-	*sums = (struct sae_sums){ 0 };
 	ref_sae_encode(f, x, p, N, D, F);
 	ref_sae_decode(dxhat, f, p, N, D, F);
 	for (size_t n = 0; n < N; n++) {

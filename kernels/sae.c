@@ -38,6 +38,7 @@ struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_row
 		s->g = carve(s);
 		s->m = carve(s);
 		s->v = carve(s);
+		s->sums = be->alloc(sizeof(*s->sums));
 	}
 	s->x = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->x)));
 	s->xhat = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->xhat)));
@@ -62,6 +63,7 @@ void sae_free(struct sae *s)
 		if (blocks[i])
 			s->be->release(blocks[i]);
 	release_active(s);
+	s->be->release(s->sums);
 	s->be->release(s->fired);
 	free(s->host);
 	free(s);
@@ -125,17 +127,43 @@ static void check_rows(const struct sae *s, size_t N)
 		BUG("%zu rows; buffers hold 1 to %zu", N, s->max_rows);
 }
 
-struct sae_loss sae_gradients(struct sae *s, const float *x, size_t N, double lambda)
+void sae_gradients(struct sae *s, const float *x, size_t N, double lambda)
 {
-	struct sae_sums sums = { 0 };
-
 	check_rows(s, N);
 	put_floats(s, s->x, x, N * s->D);
 	s->be->zero(s->fired, s->F * sizeof(*s->fired));
-	s->be->sae_grad(&sums, s->fired, &s->g, s->x, &s->p, lambda, N, s->D, s->F);
-	const double rows = (double)N, mse = sums.err2 / (rows * (double)s->D), l1 = sums.l1 / rows;
+	s->be->sae_grad(s->sums, s->fired, &s->g, s->x, &s->p, lambda, N, s->D, s->F);
+	s->rows += N;
+}
 
-	return (struct sae_loss){ mse + lambda * l1, mse, l1, sums.l0 / rows };
+struct sae_tally sae_tally(const struct sae *s)
+{
+	struct sae_tally t = { .rows = s->rows };
+
+	s->be->get(&t.sums, s->sums, sizeof(t.sums));
+	return t;
+}
+
+void sae_set_tally(struct sae *s, const struct sae_tally *t)
+{
+	s->be->put(s->sums, &t->sums, sizeof(t->sums));
+	s->rows = t->rows;
+}
+
+struct sae_loss sae_loss(const struct sae *s, double lambda)
+{
+	const struct sae_tally t = sae_tally(s);
+	const double rows = (double)t.rows, mse = t.sums.err2 / (rows * (double)s->D), l1 = t.sums.l1 / rows;
+
+	return (struct sae_loss){ mse + lambda * l1, mse, l1, t.sums.l0 / rows };
+}
+
+struct sae_loss sae_take_loss(struct sae *s, double lambda)
+{
+	const struct sae_loss l = sae_loss(s, lambda);
+
+	sae_set_tally(s, &(struct sae_tally){ 0 });
+	return l;
 }
 
 void sae_project(struct sae *s)
@@ -146,7 +174,7 @@ void sae_project(struct sae *s)
 void sae_adam(struct sae *s, double lr)
 {
 	s->t++;
-	s->be->adamw(s->p.enc, s->g.enc, s->m.enc, s->v.enc, block_size(s), 1, lr, .9, .999, 1e-8, 0, s->t);
+	s->be->adamw(s->p.enc, s->g.enc, s->m.enc, s->v.enc, block_size(s), NULL, lr, .9, .999, 1e-8, 0, s->t);
 }
 
 void sae_normalise(struct sae *s)
@@ -154,13 +182,11 @@ void sae_normalise(struct sae *s)
 	s->be->normalise_rows(s->p.dec, s->F, s->D);
 }
 
-struct sae_loss sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr)
+void sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr)
 {
-	const struct sae_loss loss = sae_gradients(s, x, N, lambda);
-
+	sae_gradients(s, x, N, lambda);
 	sae_project(s);
 	sae_adam(s, lr);
-	return loss;
 }
 
 void sae_fired(struct sae *s, uint32_t *count)

@@ -7,7 +7,8 @@
  *
  *	struct sae *s = sae_new(be, D, F, batch, SAE_TRAIN);
  *	sae_init(s, seed);
- *	struct sae_loss l = sae_step(s, x, N, lambda, lr);      (x: host float32 (N,D))
+ *	sae_step(s, x, N, lambda, lr);                  (x: host float32 (N,D))
+ *	struct sae_loss l = sae_loss(s, lambda);        (waits for the device)
  *	if (step % 1000 == 0)
  *		sae_normalise(s);
  */
@@ -29,6 +30,8 @@ struct sae {
 		real *f;
 		size_t n, cap;
 	} active;
+	struct sae_sums *sums;          /* backend memory: over `rows` rows of training; NULL unless SAE_TRAIN */
+	uint64_t rows;
 	uint32_t *fired;                /* (F) backend memory: rows with f > 0 in the last pass */
 	real *err2, *l1;                /* (max_rows) of sae_row_losses, made when first asked for */
 	float *host;                    /* what sae_store lends; its size is that of the weights */
@@ -51,13 +54,23 @@ void sae_save_state(struct sae *s, struct buf *st);
 void sae_load_state(struct sae *s, struct cursor *st);
 #endif
 
-/* Loss and gradients of a batch (host x); s->fired is set. */
-struct sae_loss sae_gradients(struct sae *s, const float *x, size_t N, double lambda);
+/* Gradients of a batch (host x); s->fired is set, the batch's sums are added to the tally. */
+void sae_gradients(struct sae *s, const float *x, size_t N, double lambda);
 void sae_project(struct sae *s);                /* parallel part of the decoder's gradient removed */
 void sae_adam(struct sae *s, double lr);        /* betas .9 .999, eps 1e-8; t += 1 */
 void sae_normalise(struct sae *s);              /* decoder columns to unit norm */
 /* gradients, project, adam: one training step without normalisation. */
-struct sae_loss sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr);
+void sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr);
+/* What batches left behind, in backend memory until it is asked for: sums over `rows` rows. */
+struct sae_tally {
+	struct sae_sums sums;
+	uint64_t rows;
+};
+struct sae_tally sae_tally(const struct sae *s);
+void sae_set_tally(struct sae *s, const struct sae_tally *t);
+/* The tally as means over its rows; the same, and it is empty again */
+struct sae_loss sae_loss(const struct sae *s, double lambda);
+struct sae_loss sae_take_loss(struct sae *s, double lambda);
 /* Rows with f > 0 per feature in the last pass, to the host (F). */
 void sae_fired(struct sae *s, uint32_t *count);
 

@@ -182,7 +182,7 @@ static void adamw_prepare(struct work *w)
 
 static void adamw(struct work *w)
 {
-	w->be->adamw(w->a[0], w->a[1], w->a[2], w->a[3], w->N, 1, 1e-3, 0.9, 0.95, 1e-8, 0.1, 10);
+	w->be->adamw(w->a[0], w->a[1], w->a[2], w->a[3], w->N, NULL, 1e-3, 0.9, 0.95, 1e-8, 0.1, 10);
 }
 
 static void sumsq(struct work *w)

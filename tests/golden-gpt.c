@@ -144,11 +144,15 @@ static double iteration(struct golden *g, struct gpt *gpt, const int32_t *idx, c
 		each(g, gpt, "grad_micro0.", GRAD);
 	}
 	gpt_zero_grads(gpt);
-	for (size_t a = 0; a < accum; a++)
-		loss[a] = gpt_step(gpt, idx + a * B * T, targets + a * B * T, B, T, 1.0 / (double)accum);
+	gpt_set_loss(gpt, 0);
+	for (size_t a = 0; a < accum; a++) {
+		gpt_step(gpt, idx + a * B * T, targets + a * B * T, B, T, 1.0 / (double)accum);
+		loss[a] = gpt_take_loss(gpt) * (double)accum;
+	}
 	if (first && tensors_find(g->t, "grad_accum0.transformer.wte.weight"))
 		each(g, gpt, "grad_accum0.", GRAD);
-	return gpt_update(gpt, &h, lr);
+	gpt_update(gpt, &h, lr);
+	return gpt_tally(gpt).norm;
 }
 
 void golden_gpt_train(struct golden *g)

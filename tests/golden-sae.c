@@ -137,6 +137,7 @@ static void curves_set(struct curves *c, size_t k, struct sae_loss l, double l1_
 static void first_gradients(struct golden *g, struct sae *s, const float *x, size_t B, double lambda)
 {
 	sae_gradients(s, x, B, lambda);
+	sae_set_tally(s, &(struct sae_tally){ 0 });
 	same_part(g, s, &s->g, "grad0.", 0, tol_sae_grad);
 	same_part(g, s, &s->g, "grad0.", 1, tol_sae_grad);
 	same_part(g, s, &s->g, "grad0.", 3, tol_sae_grad);
@@ -179,7 +180,8 @@ void golden_sae_train(struct golden *g)
 	if (has(g, "grad0.encoder.weight"))
 		first_gradients(g, s, x, B, lambda);
 	for (size_t k = 0; k < steps; k++) {
-		curves_set(&c, k, sae_step(s, x + k * B * s->D, B, lambda, golden_num(g, "lr")), scale);
+		sae_step(s, x + k * B * s->D, B, lambda, golden_num(g, "lr"));
+		curves_set(&c, k, sae_take_loss(s, lambda), scale);
 		if (k % period == 0)
 			sae_normalise(s);
 		add_fired(s, count);
@@ -250,7 +252,10 @@ void golden_sae_resample(struct golden *g)
 	same(g, s, &s->p, "after.", tol_resampled);
 	same(g, s, &s->m, "after_m.", tol_exact);
 	same(g, s, &s->v, "after_v.", tol_exact);
-	const double loss = sae_step(s, next, B, golden_num(g, "lam") * (sums(g) ? (double)B : 1), golden_num(g, "lr")).loss;
+	const double lambda = golden_num(g, "lam") * (sums(g) ? (double)B : 1);
+	sae_set_tally(s, &(struct sae_tally){ 0 });
+	sae_step(s, next, B, lambda, golden_num(g, "lr"));
+	const double loss = sae_take_loss(s, lambda).loss;
 	const double next_loss = golden_num(g, "next_loss");
 	golden_values(g, "next_loss", &loss, &next_loss, 1, tol_sae_loss);
 	same(g, s, &s->p, "next.", tol_sae_weights);
@@ -298,7 +303,8 @@ void golden_sae_loop(struct golden *g)
 
 	golden_set_sae(g, s, &s->p, "init.");
 	for (size_t k = 0; k < steps; k++) {
-		curves_set(&c, k, sae_step(s, x + k * B * s->D, B, lambda, golden_num(g, "lr")), scale);
+		sae_step(s, x + k * B * s->D, B, lambda, golden_num(g, "lr"));
+		curves_set(&c, k, sae_take_loss(s, lambda), scale);
 		if (k % (size_t)golden_num(g, "normalise_period") == 0)
 			sae_normalise(s);
 		resampler_watch(r, k);

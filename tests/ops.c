@@ -223,15 +223,34 @@ static void rows(struct run *r, const struct shape *s)
 	free(sum);
 }
 
+/* n doubles in backend memory, and what became of them */
+static double *scalars(struct run *r, const double *v, size_t n)
+{
+	return put(r, v, n * sizeof(*v));
+}
+
+static void scalars_result(struct run *r, const char *name, const double *p, size_t n)
+{
+	double v[8] = { 0 };
+
+	r->be->get(v, p, n * sizeof(*v));
+	host_result(r, name, v, n, tight);
+}
+
 static void adamw(struct run *r, const struct shape *s)
 {
 	const size_t n = s->N;
 	float *g = values(r, n, 1e-3, 0), *v = values(r, n, 0, 1e-6);
 	float *p = output(r, "p", n, tight), *m = output(r, "m", n, tight);
+	double *clip = scalars(r, (const double[2]){ 1, 1 }, 2), *sum = scalars(r, (const double[1]){ 3 }, 1);
 
 	result(r, "v", v, n, sizeof(float), tight);
+	r->be->clip(clip, g, n, 5e-4);
+	scalars_result(r, "clip", clip, 2);
+	r->be->add_sum(sum, p, n, 0.25);
+	scalars_result(r, "add_sum", sum, 1);
 	for (uint64_t t = 1; t <= 3; t++)
-		r->be->adamw(p, g, m, v, n, 0.5, 1e-2, 0.9, 0.95, 1e-8, 0.1, t);
+		r->be->adamw(p, g, m, v, n, clip + 1, 1e-2, 0.9, 0.95, 1e-8, 0.1, t);
 	r->be->zero(g, n * sizeof(*g));
 	result(r, "zero", g, n, sizeof(float), 0);
 }
@@ -344,14 +363,14 @@ static void sae_grad(struct run *r, const struct shape *s)
 {
 	const struct sae_params p = sae_weights(r, s);
 	float *x = values(r, s->N * s->D, 1, 0.2);
-	struct sae_sums sums = { 1, 1, 1 };
+	double *sums = scalars(r, (const double[3]){ 1, 2, 3 }, 3);
 	const struct sae_params g = {
 		.enc = output(r, "enc", s->F * s->D, 2 * tight), .b_enc = output(r, "b_enc", s->F, 2 * tight),
 		.dec = output(r, "dec", s->F * s->D, 2 * tight), .b_dec = output(r, "b_dec", s->D, 1e-5),
 	};
 
-	r->be->sae_grad(&sums, counters(r, s->F), &g, x, &p, 2e-3, s->N, s->D, s->F);
-	sums_result(r, &sums);
+	r->be->sae_grad((struct sae_sums *)(void *)sums, counters(r, s->F), &g, x, &p, 2e-3, s->N, s->D, s->F);
+	scalars_result(r, "sums", sums, 3);
 }
 
 /* ---- the table of cases ---- */

@@ -14,7 +14,7 @@
 #include "rng.h"
 #include "windows.h"
 
-enum { OUTPUT_VERSION = 1, TOKEN_IDS = 50257 };
+enum { OUTPUT_VERSION = 2, TOKEN_IDS = 50257 };
 
 static const char usage[] =
 	"usage: gptrain [options] --val VAL -o GPT TRAIN…\n"
@@ -87,6 +87,7 @@ struct run {
 	struct batch batch[2];
 	struct saved s;
 	struct metrics *metrics;
+	double looked;          /* when the device was last waited for */
 };
 
 static void batch_fill(void *arg)
@@ -119,7 +120,6 @@ static double iterate(struct run *r)
 {
 	const struct gpt_hyper h = { o.beta1, o.beta2, 1e-8, o.weight_decay, o.clip };
 	const double lr = gpt_lr(r->s.it, o.lr, o.min_lr, o.warmup, o.decay_iters);
-	double loss = 0;
 
 	gpt_zero_grads(r->g);
 	for (uint64_t a = 0; a < o.accum; a++) {
@@ -128,17 +128,28 @@ static double iterate(struct run *r)
 
 		task_wait(&b->task);
 		batch_ahead(r, micro + 1);
-		loss += gpt_step(r->g, b->idx, b->targets, o.batch, o.block, 1.0 / (double)o.accum);
+		gpt_step(r->g, b->idx, b->targets, o.batch, o.block, 1.0 / (double)o.accum);
 		prog_step(o.batch * o.block);
 	}
-	r->s.norm = gpt_update(r->g, &h, lr);
-	if (!isfinite(loss) || !isfinite(r->s.norm))
-		die("the loss is not a number at iteration %llu; try a lower --lr",
-		    (unsigned long long)r->s.it);
-	r->s.loss_sum += loss / (double)o.accum;
+	gpt_update(r->g, &h, lr);
 	r->s.loss_n += 1;
 	r->s.it++;
 	return lr;
+}
+
+#define LOOK_EVERY 0.5  /* seconds */
+
+/* Waits for the device, and dies when the loss has become no number. */
+static void look(struct run *r)
+{
+	const struct gpt_tally t = gpt_tally(r->g);
+
+	r->looked = now_secs();
+	if (!isfinite(t.loss) || !isfinite(t.norm))
+		die("the loss is not a number at iteration %llu; try a lower --lr",
+		    (unsigned long long)r->s.it - 1);
+	r->s.loss_sum = t.loss;
+	r->s.norm = t.norm;
 }
 
 static uint64_t eval_windows(const struct windows *val)
@@ -253,7 +264,7 @@ static void report(struct run *r, double lr)
 	buf_free(&line);
 	prog_line("iter %llu: validation %.3f (unigram %.3f), train %.3f, lr %.3g",
 		  (unsigned long long)s->it, s->val_loss, s->unigram, train, lr);
-	s->loss_sum = s->loss_n = 0;
+	gpt_set_loss(r->g, s->loss_sum = s->loss_n = 0);
 }
 
 static void save(struct run *r, const struct recipe *p)
@@ -278,6 +289,7 @@ static bool resume(struct run *r, const struct recipe *p)
 	cursor_get(&c, &r->s, sizeof(r->s));
 	metrics_load(r->metrics, &c);
 	gpt_load_state(r->g, &c);
+	gpt_set_loss(r->g, r->s.loss_sum);
 	buf_free(&st);
 	say("going on after iteration %llu", (unsigned long long)r->s.it);
 	return true;
@@ -297,12 +309,15 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 	while (r->s.it < o.iters) {
 		const double lr = iterate(r);
 		const bool eval = r->s.it % o.eval_every == 0 || r->s.it == o.iters;
+		const bool keep = resumable && (eval || now_secs() - saved >= o.save_every);
 
+		if (eval || keep || r->g->be->host || now_secs() - r->looked > LOOK_EVERY) {
+			look(r);
+			prog_note("loss %.3f", r->s.loss_sum / r->s.loss_n);
+		}
 		if (eval)
 			report(r, lr);
-		else
-			prog_note("loss %.3f", r->s.loss_sum / r->s.loss_n);
-		if (resumable && (eval || now_secs() - saved >= o.save_every)) {
+		if (keep) {
 			save(r, state);
 			saved = now_secs();
 		}

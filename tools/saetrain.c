@@ -13,7 +13,7 @@
 #include "resample.h"
 #include "saetrain.h"
 
-enum { OUTPUT_VERSION = 2, L1_BATCH = 8192 };
+enum { OUTPUT_VERSION = 3, L1_BATCH = 8192 };
 
 static const char usage[] =
 	"usage: saetrain [options] --gpt GPT --val VAL -o SAE [ACTS…]\n"
@@ -65,8 +65,7 @@ static const struct opt opts[] = {
 /* Beside weights, metrics and who is presumed dead: all that a run carries from step to step. */
 struct saved {
 	uint64_t step;          /* steps done */
-	struct sae_loss sum;    /* since the last line of metrics */
-	uint64_t n;             /* steps in it */
+	struct sae_tally tally; /* since the last line of metrics */
 	uint64_t resampled;     /* neurons since the last line */
 	struct eval_result eval;        /* the last; fired is not kept */
 };
@@ -81,6 +80,7 @@ struct run {
 	uint64_t picked;        /* rows of an event in it */
 	double lambda;
 	struct saved now;
+	double looked;          /* when the device was last waited for */
 	struct metrics *metrics;
 	struct buf line, state; /* under way */
 	char input_id[33], pick_id[33], init_id[33];
@@ -101,10 +101,9 @@ static void show(const struct run *r, const struct eval_result *e)
 static void report(struct run *r, bool evaluated)
 {
 	struct saved *now = &r->now;
-	const double n = (double)now->n;
+	const struct sae_loss loss = sae_take_loss(r->s, r->lambda);
 	const struct { const char *key; double v; } train[] = {
-		{ "loss", now->sum.loss / n }, { "mse", now->sum.mse / n }, { "l1", now->sum.l1 / n },
-		{ "l0", now->sum.l0 / n },
+		{ "loss", loss.loss }, { "mse", loss.mse }, { "l1", loss.l1 }, { "l0", loss.l0 },
 	};
 	struct buf *b = &r->line;
 
@@ -125,8 +124,7 @@ static void report(struct run *r, bool evaluated)
 	}
 	buf_printf(b, "}");
 	metrics_add(r->metrics, b->p);
-	now->sum = (struct sae_loss){ 0 };
-	now->n = now->resampled = 0;
+	now->resampled = 0;
 }
 
 /* ---- resampling ---- */
@@ -196,6 +194,7 @@ static void save(struct run *r, const struct recipe *p)
 	struct buf *st = &r->state;
 
 	buf_clear(st);
+	r->now.tally = sae_tally(r->s);
 	buf_add(st, &r->now, sizeof(r->now));
 	metrics_save(r->metrics, st);
 	buf_add(st, resampler_presumed(r->resampler), r->s->F);
@@ -215,6 +214,7 @@ static bool resume(struct run *r, const struct recipe *p)
 	metrics_load(r->metrics, &c);
 	cursor_get(&c, resampler_presumed(r->resampler), r->s->F);
 	sae_load_state(r->s, &c);
+	sae_set_tally(r->s, &r->now.tally);
 	buf_free(&st);
 	say("going on after step %llu", (unsigned long long)r->now.step);
 	return true;
@@ -232,22 +232,29 @@ static void blame(uint64_t k, const float *x, size_t D)
 	die("the loss is not a number at step %llu; try a lower --lr", (unsigned long long)k);
 }
 
+#define LOOK_EVERY 0.5  /* seconds */
+
+/* Waits for the device. */
+static void look(struct run *r, uint64_t k, const float *x)
+{
+	const struct sae_loss loss = sae_loss(r->s, r->lambda);
+
+	r->looked = now_secs();
+	if (!isfinite(loss.loss))
+		blame(k, x, r->s->D);
+	prog_note("loss %.4f, L0 %.1f", loss.loss, loss.l0);
+}
+
 static void step(struct run *r, const float *x)
 {
 	struct saved *now = &r->now;
-	const struct sae_loss loss = sae_step(r->s, x, o.batch, r->lambda, o.lr);
 	const uint64_t k = now->step++;
 
-	if (!isfinite(loss.loss))
-		blame(k, x, r->s->D);
+	sae_step(r->s, x, o.batch, r->lambda, o.lr);
+	if (r->s->be->host || now_secs() - r->looked > LOOK_EVERY)
+		look(r, k, x);
 	if (k % o.normalise_every == 0)
 		sae_normalise(r->s);
-	now->sum.loss += loss.loss;
-	now->sum.mse += loss.mse;
-	now->sum.l1 += loss.l1;
-	now->sum.l0 += loss.l0;
-	now->n++;
-	prog_note("loss %.4f, L0 %.1f", loss.loss, loss.l0);
 	resample(r, k);
 }
 
