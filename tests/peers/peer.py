@@ -32,6 +32,13 @@ def shard(path, dtype, values):
     return np.frombuffer(data, dtype)
 
 
+def activations(path, values):
+    """The same of a shard of bf16 or f16, as float32."""
+    if b"dtype bf16" in open(path, "rb").read(4096):
+        return (shard(path, "<u2", values).astype("<u4") << 16).view("<f4")
+    return shard(path, "<f2", values).astype("<f4")
+
+
 def safetensors(path):
     raw = open(path, "rb").read()
     n, = struct.unpack("<Q", raw[:8])

@@ -2,7 +2,7 @@
 the part along the decoder's columns removed, Adam, columns normalised.  The rows are float32 in memory."""
 import sys
 
-from peer import safetensors, serve, shard, torch_setup
+from peer import activations, safetensors, serve, torch_setup
 
 PRECISION, SAE, MIX, BATCH = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 torch, autocast = torch_setup(PRECISION)
@@ -10,7 +10,7 @@ F = torch.nn.functional
 w = {k: torch.nn.Parameter(torch.from_numpy(v.copy())) for k, v in safetensors(SAE).items()}
 encoder, b_enc, decoder, b_dec = (w[k] for k in ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"))
 D = encoder.shape[1]
-rows = torch.from_numpy(shard(MIX, "<f2", 2 * BATCH * D).astype("f4").reshape(2, BATCH, D))
+rows = torch.from_numpy(activations(MIX, 2 * BATCH * D).reshape(2, BATCH, D))
 optimizer = torch.optim.Adam(w.values(), lr=1e-9)
 LAMBDA = 8192 * 3e-7
 count = 0
