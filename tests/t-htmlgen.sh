@@ -202,8 +202,8 @@ step back back
 is "back" "#f=1" "$at"
 step key / type 12 key Enter
 is "a number in the search opens the feature" "#f=12" "$at"
-step key / type owned key Enter
-is "text in the search filters" "#features?q=owned true" '(rows => location.hash + " " + (rows.length > 0 && rows.every(r => /owned/.test(r.textContent))))([...document.querySelectorAll(".features tbody tr")])'
+step goto features do 'document.querySelector(".filter").focus()' type owned key Enter
+is "text in the table's box filters" "#features?q=owned true" '(rows => location.hash + " " + (rows.length > 0 && rows.every(r => /owned/.test(r.textContent))))([...document.querySelectorAll(".features tbody tr")])'
 first='document.querySelector(".features tbody th").textContent'
 step goto 'features?list=dead'
 is "a list" "1 feature: 3" "document.querySelector('.count').textContent + ': ' + $first"
@@ -241,6 +241,56 @@ is "narrow: a feature" 0 'document.documentElement.scrollWidth - innerWidth'
 step goto about
 is "narrow: the overview" 0 'document.documentElement.scrollWidth - innerWidth'
 step size 1400x1000 silent "no error on the way"
+
+# ---- search ----
+step open html/index.html key / type 'NHL ' key Enter
+is "a word in the search box: its features" "#search?q=NHL+ true false" '(async () => { const want = [], all = [...document.querySelectorAll(".result a")].map(a => a.getAttribute("href")), names = await vocab();
+	for (let f = 0; f < 40; f++) if ((await load("f" + Math.floor(f / 16)))[f % 16].examples.some(x => x && /(?<![\p{L}\p{N}])NHL(?![\p{L}\p{N}])/ui.test(flatten(piecesOf(unpack(x).tokens, names)).text))) want.push("#f=" + f);
+	return [location.hash, want.length > 3 && String(all.slice().sort()) == String(want.sort()), document.activeElement == $("query")].join(" "); })()'
+is "... each shown with it marked" true '[...document.querySelectorAll(".result")].every(r => [...r.querySelectorAll("mark")].map(m => m.textContent).join("").replaceAll("NHL", "") == "" && r.querySelector("mark") && r.querySelector(".tok[style]"))'
+is "... those that fire on it first, the more the sooner" true '(async () => { const shares = [], names = await vocab();
+	for (const a of document.querySelectorAll(".result h2 a")) { const f = Number(a.textContent.slice(8)), row = await rowOf(f); let on = 0, all = 0;
+		for (const x of (await load("f" + Math.floor(f / 16)))[f % 16].examples.filter(x => x).map(unpack)) { const lists = piecesOf(x.tokens, names).map(plain);
+			all += x.acts[middle(x)]; on += Math.max(0, ...lists.map((t, w) => /NHL/.test(t) || (/N$/.test(t) && /^HL/.test(lists[w + 1])) ? x.acts[w] : 0)); }
+		shares.push(Math.floor(15 * Math.sqrt(on / (all + 2 * row.max)))); }
+	return shares[0] > 0 && shares.every((s, i) => !i || s <= shares[i - 1]); })()'
+results='[...document.querySelectorAll(".result h2")].map(h => h.textContent.slice(8)).join()'
+step do "window.nhl = $results" goto 'search?q=nh'
+is "the beginning of a word finds it" "true nhl" "[String($results) == nhl, parts.results.words[0].terms.map(t => t.term)].join(' ')"
+step goto 'search?q=nh+'
+is "... not where a space ends it" "No feature has “nh” in the texts that were kept of it." 'document.querySelector(".count").textContent'
+step goto 'search?q=season+the+nhl'
+is "several words: all of them" true "$results.split(',').every(f => nhl.split(',').includes(f)) && document.querySelectorAll('.result').length > 0"
+step goto 'search?q=nhl+%D0%BC%D0%B8%D1%80'
+is "... or nothing" "No feature has “nhl” and words that begin with “мир” in the texts that were kept of it." 'document.querySelector(".count").textContent'
+for q in 'МИР здравствуй' 'κόσμε' '世界' '界' '日本' 'العالم' 'טקסט' '🎉' 'NAÏVE'; do
+	step goto '' do "go(searchHash('$q', 1))"
+	is "found: $q" "$(case $q in 日本) echo false ;; *) echo true ;; esac)" '[...document.querySelectorAll(".result")].some(r => r.querySelector("mark"))'
+done
+step goto 'search?q=%22+%3C%2F'
+is "punctuation by itself: where a feature fires on it" true '(n => n > 0 && [...document.querySelectorAll(".result mark")].every(m => /^["<\/]+$/.test(m.textContent)))(document.querySelectorAll(".result").length)'
+step silent "no error in searching"
+for q in '<script>document.title="owned"</script>' '"><img src=x onerror=document.title=1>' "</textarea><svg/onload=alert(1)>" 'a\\u202eb \\0 \\ud800 %' '__proto__ constructor' '${x} `x` \\\\' ' ' '٣٤ 12,34'; do
+	step do "$(printf '$("query").value = %s; $("query").focus()' "$(python3 -c 'import json,sys; print(json.dumps(json.loads("\"" + sys.argv[1].replace("\"", "\\\"") + "\"") if "\\u" in sys.argv[1] else sys.argv[1]))' "$q")")" key Enter
+	is "asked for $q: it is text" "true,0,true" "$hostile.replace(/^.*featuremill/, 'true')"
+done
+step silent "... and nothing tried to run"
+step goto 'search?q=x' goto 'search?q=%E0%A4%A&page=-3' goto 'search?page=99' goto search silent "searches that make no sense"
+step goto '' key / type 77 key Enter
+is "a number of no feature is searched for" "#search?q=77" "$at"
+step key / type '"12"' key Enter
+is "... and so is one in quotes" "#search?q=%2212%22" "$at"
+step key / type '' do '$("query").value = ""' type nhl wait 'document.querySelectorAll(".result").length > 0'
+is "results follow what is typed" "true true" "[String($results) == nhl, document.activeElement == \$('query')].join(' ')"
+step key Escape
+is "Escape leaves the box" false 'document.activeElement == $("query")'
+step key j key j
+is "j goes along the results" true 'location.hash == "#f=" + nhl.split(",")[1]'
+step goto 'search?q=e' size 1400x400 do 'window.scrollTo(0, 500)' do 'document.querySelectorAll(".result a")[9].click()' back
+is "back: the results, where they were" "#search?q=e 500" 'location.hash + " " + Math.round(scrollY)'
+step size 360x800 goto 'search?q=nhl'
+is "narrow: results" 0 'document.documentElement.scrollWidth - innerWidth'
+step size 1400x1000 silent "no error in the search"
 
 # ---- a feature's view: words, contexts that expand, legibility ----
 step goto f=0 do 'document.querySelector(".facts .why").focus()' key Enter
@@ -366,7 +416,9 @@ step eval '"# loaded at first:"' requests eval '"# loaded later:"'
 step do '(async () => { window.times = []; for (const f of [2011, 77, 3000, 4095, 1234]) { const t = performance.now();
 	history.replaceState(null, "", "#f=" + f); await showFeature(f); document.body.offsetHeight; times.push(performance.now() - t); } times.sort((a, b) => a - b); })()'
 is "... any feature soon after" true 'times[2] < 600'
-step eval '`# first view ${Math.round(first)} ms, a feature ${Math.round(times[2])} ms`' requests
+step eval '"# loaded by a search:"' do '(async () => { const t = performance.now(); history.replaceState(null, "", "#search?q=the+nhl"); await showSearch("search?q=the+nhl"); window.search = performance.now() - t; })()'
+is "... a search, by a file or two of the index" true 'search < 3000 && document.querySelectorAll(".result").length == 20 && [...chunks.keys()].filter(n => /^s[0-9]/.test(n)).length <= 3'
+step eval '`# search ${Math.round(search)} ms, first view ${Math.round(first)} ms, a feature ${Math.round(times[2])} ms`' requests
 
 "$TOP/tests/make-top" big 4096 || exit 1
 begin=$(date +%s%N)

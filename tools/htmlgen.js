@@ -3,7 +3,7 @@
 
 /* ---- data: scripts that call chunk(), added when needed ---- */
 const chunks = new Map();	/* name -> { promise, resolve, reject, script, done }, the last used last */
-const kept = { f: 24, r: 256 };	/* how many of a letter stay in memory; of others all */
+const kept = { f: 24, r: 256, s: 64 };	/* how many of a letter stay in memory; of others all */
 const build = document.documentElement.dataset.build;
 
 function slot(name) {
@@ -158,19 +158,26 @@ function rowAt(part, i) {
 
 const rowOf = async f => rowAt(await load("r" + Math.floor(f / site.chunks.rows)), f % site.chunks.rows);
 
-
-/* ---- routes: "", features?…, training, about, f=N, texts?… ---- */
+/* ---- routes: "", features?…, training, about, f=N, search?q=…, texts?… ---- */
 const featureOf = hash => /^#f=\d+$/.test(hash) ? Number(hash.slice(3)) : null;
 
-const parts = { view: null, index: null, feature: null };
+/* list: the features that j and k go along; places: where a view of results was scrolled to */
+const parts = { view: null, index: null, feature: null, list: () => listed(), places: new Map(), hash: "" };
+
+/* By what stands before "?"; all else is in the overview. */
+const views = { search: hash => showSearch(hash), texts: hash => showTexts(hash.slice("texts?".length)) };
 
 function route() {
 	hideTip();
-	const f = featureOf(location.hash), texts = /^#texts(?:\?(.*))?$/s.exec(location.hash);
+	const f = featureOf(location.hash);
 	if (parts.view == "index")
 		parts.scroll = window.scrollY;
+	else
+		parts.places.set(parts.hash, window.scrollY);
+	parts.hash = location.hash;
 	$("trouble").hidden = true;
-	draw(f != null ? showFeature(f) : texts ? showTexts(texts[1]) : showIndex(location.hash.slice(1)));
+	const hash = location.hash.slice(1), view = views[hash.replace(/\?.*/s, "")] || showIndex;
+	draw(f == null ? view(hash) : showFeature(f));
 }
 
 /* The view is busy until the last drawing asked for is done. */
@@ -266,9 +273,9 @@ function stepFeature(by) {
 		stepText(by);
 }
 
-/* The next feature of the table as it is filtered and sorted. */
+/* The next feature of the table as it is filtered and sorted, or of the results of the search. */
 async function stepList(by) {
-	const list = await listed();
+	const list = await parts.list();
 	if (!list.length)
 		return;
 	const at = parts.view == "feature" ? list.indexOf(parts.feature) : -1;
@@ -277,12 +284,23 @@ async function stepList(by) {
 
 function onSearch(event) {
 	event.preventDefault();
-	const text = $("query").value;
-	if (/^\s*#?\d+\s*$/.test(text))
-		go("f=" + Number(text.replace(/[#\s]/g, "")));
+	const text = $("query").value, number = /^\s*#?\d+\s*$/.test(text) ? Number(text.replace(/[#\s]/g, "")) : NaN;
+	if (number < site.index.features)
+		go("f=" + number);
 	else
-		go("features?" + new URLSearchParams({ q: text }));
+		go(searchHash(text, 1));
 	$("query").blur();
+}
+
+/* While results are shown they follow what is typed. */
+function onTyping() {
+	if (parts.view != "search")
+		return;
+	clearTimeout(parts.typing);
+	parts.typing = setTimeout(() => {
+		history.replaceState(null, "", "#" + searchHash($("query").value, 1));
+		route();
+	}, 150);
 }
 
 function setTheme() {
@@ -307,6 +325,7 @@ async function start() {
 		$("to-texts").hidden = !site.texts;
 		document.addEventListener("keydown", onKey);
 		$("search").addEventListener("submit", onSearch);
+		$("query").addEventListener("input", onTyping);
 		$("help").addEventListener("click", showHelp);
 		$("theme").addEventListener("click", setTheme);
 		$("skip").addEventListener("click", () => $("main").focus());

@@ -20,6 +20,7 @@ site_js:
 	.incbin "tools/htmlgen_example.js"
 	.incbin "tools/htmlgen_feature.js"
 	.incbin "tools/htmlgen_texts.js"
+	.incbin "tools/htmlgen_search.js"
 site_js_end:
 	.byte 0
 	.section .note.GNU-stack, "", %progbits

@@ -109,6 +109,16 @@ function pager(state, total) {
 		link(state.page + 1, "›", "next page"), link(pages, "»", "last page"));
 }
 
+/* Enter filters by a text that a top token or top logit contains. */
+function filterForm(state) {
+	const box = el("input", { type: "search", class: "filter", autocomplete: "off", spellcheck: "false", value: state.q,
+		"aria-label": "Filter by the text of a top token or top logit", placeholder: "filter by token" });
+	return el("form", { submit: event => {
+		event.preventDefault();
+		go(tableHash({ ...state, q: box.value, page: 1 }));
+	} }, box);
+}
+
 function tableControls(state, total) {
 	const chip = (without, ...what) => el("a", {
 		class: "chip", title: "remove this filter", href: "#" + tableHash({ ...state, ...without, page: 1 }),
@@ -117,6 +127,7 @@ function tableControls(state, total) {
 	return el("div", { class: "controls" },
 		el("div", { class: "segments", role: "group", "aria-label": "Which features" }, Object.entries(lists).map(([list, name]) =>
 			el("a", { href: "#" + tableHash({ ...state, list, page: 1 }), "aria-current": state.list == list ? "true" : null }, name))),
+		filterForm(state),
 		state.q && chip({ q: "" }, "with ", el("bdi", {}, `“${state.q}”`)),
 		range && chip({ from: null, to: null }, `density ${bound(state.from)} to ${bound(state.to)}`),
 		el("span", { class: "count" }, plural(total, "feature")), pager(state, total));
@@ -139,6 +150,7 @@ async function tablePage(state) {
 
 async function showTable(state) {
 	parts.state = state;
+	parts.list = listed;
 	const { now, total, shown, rows, names } = await tablePage(state);
 	if (parts.state != state)
 		return;		/* overtaken by another choice */
