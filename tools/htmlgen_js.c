@@ -22,14 +22,55 @@ void js_string(struct buf *b, const char *p, size_t bytes)
 	buf_add(b, "\"", 1);
 }
 
+/* = printf("%.6g"), which takes most of the time of a large site: six digits as a whole number.  false: it is so near
+ * to the middle of two that their order is for printf to find, or out of the table's range. */
+static bool six_digits(double x, uint32_t *digits, int *exponent)
+{
+	static const double power[] = { 1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+					1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+	int e = (int)floor(log10(x));
+	const int by = 5 - e;
+
+	if (by > 22 || by < -22)
+		return false;
+	const double scaled = by >= 0 ? x * power[by] : x / power[-by], whole = floor(scaled), rest = scaled - whole;
+
+	if (fabs(rest - 0.5) < 1e-6 || whole < 100000 || whole >= 999999)
+		return false;
+	*digits = (uint32_t)whole + (rest > 0.5);
+	*exponent = e;
+	return true;
+}
+
 void js_number(struct buf *b, double x)
 {
-	if (x == 0)
+	char text[16], *end = text + sizeof(text), *p = end;
+	uint32_t d;
+	int e;
+
+	if (x == 0) {
 		buf_add(b, "0", 1);
-	else if (isfinite(x))
-		buf_printf(b, "%.6g", x);
-	else
+	} else if (!isfinite(x)) {
 		buf_add(b, "null", 4);
+	} else if (fabs(x) < 1e-4 || fabs(x) >= 1e6 || !six_digits(fabs(x), &d, &e)) {
+		buf_printf(b, "%.6g", x);
+	} else {
+		bool any = false;       /* digits behind the point */
+
+		for (int place = e - 5; place <= 0 || place <= e; place++) {
+			if (place == 0 && any)
+				*--p = '.';
+			const char c = (char)('0' + d % 10);
+
+			d /= 10;
+			any = any || c != '0';
+			if (place >= 0 || any)
+				*--p = c;
+		}
+		if (x < 0)
+			*--p = '-';
+		buf_add(b, p, (size_t)(end - p));
+	}
 }
 
 void js_base64(struct buf *b, const void *p, size_t bytes)
