@@ -159,18 +159,19 @@ async function scoreWord(asked) {
 }
 
 /*
- * Features with all the words, the best first: rare words weigh more.  A word of which not all features are kept
- * cannot be asked of each; beside others it only ranks.
+ * Features with all the words, the best first: rare words weigh more.  Of a word of which not all features are kept
+ * it is not known who has it: beside others it only ranks.
  */
 async function searchFor(q) {
 	const asked = await askedFor(q), F = site.index.features, list = [], total = new Float32Array(F);
-	const words = await Promise.all(asked.map(scoreWord)), needed = words.some(w => !w.cut) ? words.filter(w => !w.cut) : words;
+	const words = await Promise.all(asked.map(scoreWord)), sure = words.filter(w => !w.cut);
+	const needed = sure.length ? sure : words.toSorted((a, b) => a.n - b.n).slice(0, 1);
 	for (let f = 0; f < F && words.length; f++)
 		if (needed.every(w => w.score[f])) {
 			list.push(f);
 			total[f] = words.reduce((sum, w) => sum + w.score[f] * Math.log(2 + F / (1 + w.n)), 0);
 		}
-	return { q, words, list: list.sort((a, b) => total[b] - total[a] || a - b) };
+	return { q, words, needed, list: list.sort((a, b) => total[b] - total[a] || a - b) };
 }
 
 /* ---- an example as text, and where the words stand in it ---- */
@@ -277,16 +278,16 @@ async function resultItem(f, words, names, lookUp) {
 }
 
 /* What was understood, and what of it does not show all. */
-function searchNotes({ q, words, list }) {
+function searchNotes({ q, words, needed, list }) {
 	const quoted = w => el("bdi", {}, `“${w}”`), { cap } = parts.lexicon, shown = 12;
 	const note = (...what) => el("p", { class: "note" }, what);
 	return [
 		el("p", { class: "count", role: "status" }, list.length ? `${plural(list.length, "feature")} with ` : "No feature has ",
-			words.map((w, i) => [i ? " and " : "", w.begins ? "words that begin with " : "", quoted(w.term)]),
+			needed.map((w, i) => [i ? " and " : "", w.begins ? "words that begin with " : "", quoted(w.term)]),
 			list.length ? ", those that fire on it first." : " in the texts that were kept of it."),
 		words.filter(w => w.narrow).map(w => note("More words begin with ", quoted(w.term), " than can be looked through at once: only the word itself was; type on.")),
 		words.filter(w => w.cut).map(w => note(quoted(w.term), ` stands in the texts of ${whole(w.n)} features; kept are the ${whole(cap)} that fire on it most.`,
-			words.some(v => !v.cut) ? " It only ranks those that have the other words." : "")),
+			needed.includes(w) ? "" : " It only ranks those that have the other words.")),
 		words.filter(w => w.begins && w.terms.length > 1).map(w => note("Words: ", w.terms.slice(0, shown).map((t, i) => [i ? " · " : "",
 			el("a", { href: "#" + searchHash(q.slice(0, q.length - w.term.length) + t.term + " ") }, el("bdi", {}, t.term)), " " + whole(t.n)]),
 		w.terms.length > shown && ` and ${whole(w.terms.length - shown)} more`)),
