@@ -21,6 +21,7 @@ MEMORY ?= 2G
 TEXTS ?= data/texts.txt
 DEVICE ?= auto
 PRECISION ?= auto
+LAUNCH ?=
 OUT := out/$(PRESET)
 
 PRESETS := tiny demo seed
@@ -37,6 +38,7 @@ $(call knob,BLOCK,             32 256 1024,          GPT: context length)
 $(call knob,VOCAB,             50304 50304 50304,    GPT: vocabulary and padded)
 $(call knob,BATCH,             4 16 12,              GPT: contexts in a micro-batch)
 $(call knob,ACCUM,             1 1 40,               GPT: micro-batches in an iteration)
+$(call knob,GPT_LEAVES,        4 1 8,                GPT: parts an iteration is summed in; processes share them)
 $(call knob,ITERS,             8 600 200000,         GPT: iterations)
 $(call knob,GPT_LR,            2e-3 2e-3 6e-4,       GPT: highest learning rate)
 $(call knob,GPT_MIN_LR,        2e-4 2e-4 6e-5,       GPT: lowest learning rate)
@@ -95,7 +97,7 @@ LIB := $(OBJ)/libfeaturemill.a
 tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.c tools/$1_*.S)))
 
 .PHONY: tools
-tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text
+tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text $(if $(shell command -v $(MPICC)),$(PLUGINS)/mpi.so)
 $(LIB): $(patsubst %,$(OBJ)/%.o,$(COMMON) $(KERNELS))
 	@rm -f $@; ar rcs $@ $^
 $(OBJ)/%.o: %.c | $(filter deps,$(MAKECMDGOALS))
@@ -114,6 +116,11 @@ $(BIN)/objects: $(if $(filter $(OBJ),$(file <$(BIN)/objects)),,FORCE)
 .SECONDEXPANSION:
 $(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB) $(BIN)/objects
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS))
+# What a tool opens when it is asked for lies beside the programs.
+PLUGINS := $(dir $(BIN))lib
+MPICC ?= mpicc
+$(PLUGINS)/mpi.so: plugins/mpi.c common/comm.h
+	$(call run,MPICC,$@,$(MPICC) $(filter-out -MMD -MP,$(CPPFLAGS)) -std=c11 -g -O2 $(WARN) $(WERROR) -fPIC -shared -o $@ $<)
 $(BIN)/parquet-text: tools/parquet-text
 	$(call run,CP,$@,cp $< $@)
 -include $(wildcard $(OBJ)/*/*.d)
@@ -187,7 +194,7 @@ quietly = ($1) >out.log 2>&1 || { cat out.log >&2; exit 1; }; rm -f out.log
 
 # Knob stamps: a stage's knobs as text, written again only when they read otherwise.
 knobs_tokens := VAL FIELD MATCH TEXT
-knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM ITERS GPT_LR GPT_MIN_LR WARMUP \
+knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM GPT_LEAVES ITERS GPT_LR GPT_MIN_LR WARMUP \
 	GPT_EVAL_EVERY GPT_EVAL_CONTEXTS SEED DEVICE PRECISION
 knobs_acts := CONTEXTS SAMPLES SHARDS DTYPE WINDOW SEED DEVICE PRECISION
 knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
@@ -212,8 +219,8 @@ $(TOKENS) &: $(if $(CORPUS),$(if $(changed),FORCE),$(TEXT)) $(BIN)/tokenize $(OU
 		--val $(VAL) --val-out $(OUT)/tokens/val.zst -o $(OUT)/tokens/train.zst $(TEXT))
 
 $(GPT): $(TOKENS) $(BIN)/gptrain $(OUT)/knobs/gpt $(call unstamped,$(GPT))
-	$(call run,GPT,$@,$(BIN)/gptrain $(STAGE) $(NET) --n-layer $(N_LAYER) --n-head $(N_HEAD) --n-embd $(N_EMBD) --block $(BLOCK) \
-		--vocab $(VOCAB) --batch $(BATCH) --accum $(ACCUM) --iters $(ITERS) --lr $(GPT_LR) --min-lr $(GPT_MIN_LR) \
+	$(call run,GPT,$@,$(LAUNCH) $(BIN)/gptrain $(STAGE) $(NET) --n-layer $(N_LAYER) --n-head $(N_HEAD) --n-embd $(N_EMBD) --block $(BLOCK) \
+		--vocab $(VOCAB) --batch $(BATCH) --accum $(ACCUM) --leaves $(GPT_LEAVES) --iters $(ITERS) --lr $(GPT_LR) --min-lr $(GPT_MIN_LR) \
 		--warmup $(WARMUP) --eval-every $(GPT_EVAL_EVERY) --eval-contexts $(GPT_EVAL_CONTEXTS) \
 		--val $(OUT)/tokens/val.zst -o $@ $<)
 
@@ -261,7 +268,7 @@ sweep: $(BIN)/htmlgen
 
 # ---- what is needed ------------------------------------------------------------------------
 BUILD_DEPS := gcc libc6-dev libzstd-dev libxxhash-dev libarchive-dev libjansson-dev libdnnl-dev
-CHECK_DEPS := perl zstd clang python3 python3-numpy chromium
+CHECK_DEPS := perl zstd clang python3 python3-numpy chromium openmpi-bin libopenmpi-dev
 PARQUET_DEPS = $(if $(CORPUS),$(if $(shell find -L $(TEXT) -name '*.parquet' -print -quit),python3-venv))
 # peers: with OpenBLAS PyTorch's matrix products are a dozen times faster than with Debian's plain BLAS
 BENCH_DEPS := python3-torch libopenblas0-openmp python3-numpy python3-venv zstd
@@ -283,6 +290,7 @@ make sweep L1S="…"       several L1: table and plot of L0 against loss recover
 make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))
 make CORPUS="files…"     your own text, files or folders; FIELD= the JSON key, MATCH= globs on archive members
 make html TEXTS=FILE     your own sample texts in the pages, a line of % between one and the next
+make gpt LAUNCH="mpirun -q -n 4"   training shared by processes, THREADS=N each; the same bytes
 make clean               programs and PRESET=tiny; all of out/ may go: it is made again
 
 knobs of PRESET=$(PRESET):
@@ -294,7 +302,7 @@ help:
 	@echo 'OUT=$(OUT) (where the outputs lie) CC=$(CC)'
 
 clean:
-	rm -rf out/obj out/bin out/bin-* out/tiny
+	rm -rf out/obj out/bin out/bin-* out/lib out/tiny
 
 # ---- checks --------------------------------------------------------------------------------
 # u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.

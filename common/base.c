@@ -53,6 +53,24 @@ static void only_one(void)
 	pthread_mutex_lock(&once);
 }
 
+static struct {
+	void (*before)(void);
+	void (*after)(int status);
+} many;
+
+void base_of_many(void (*before)(void), void (*after)(int status))
+{
+	many.before = before;
+	many.after = after;
+}
+
+static void last_line(void)
+{
+	if (many.before)
+		many.before();
+	only_one();
+}
+
 static void run_ends(void)
 {
 	while (ends.n > 0)
@@ -64,6 +82,8 @@ static _Noreturn void leave(int status)
 {
 	run_ends();
 	fflush(stdout);
+	if (many.after)
+		many.after(status);
 	_exit(status);
 }
 
@@ -140,7 +160,7 @@ void die(const char *fmt, ...)
 {
 	va_list ap;
 
-	only_one();
+	last_line();
 	va_start(ap, fmt);
 	emit(NULL, fmt, ap);
 	va_end(ap);
@@ -152,7 +172,7 @@ void die_errno(const char *fmt, ...)
 	const char *why = strerror(errno);
 	va_list ap;
 
-	only_one();
+	last_line();
 	va_start(ap, fmt);
 	emit(why, fmt, ap);
 	va_end(ap);
@@ -163,7 +183,7 @@ void die_usage(const char *fmt, ...)
 {
 	va_list ap;
 
-	only_one();
+	last_line();
 	va_start(ap, fmt);
 	emit("see --help", fmt, ap);
 	va_end(ap);

@@ -31,6 +31,9 @@ _Noreturn void die_usage(const char *fmt, ...) PRINTF(1, 2);
 _Noreturn void base_bug(const char *file, int line, const char *fmt, ...) PRINTF(3, 4);
 /* fn runs when the process ends, by exit, die, INT, TERM, HUP or a closed pipe; the last one first. */
 void base_at_end(void (*fn)(void));
+/* Of a process that is one of many: `before` runs before a last line is said, `after` with the status
+ * when everything else is done. */
+void base_of_many(void (*before)(void), void (*after)(int status));
 void warn(const char *fmt, ...) PRINTF(1, 2);
 void say(const char *fmt, ...) PRINTF(1, 2);    /* information; silent with -q */
 

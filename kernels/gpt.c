@@ -66,18 +66,22 @@ static size_t count_params(const struct gpt *g)
 	return n;
 }
 
-static struct gpt_weights new_weights(const struct gpt *g)
+static struct gpt_weights weights_at(const struct gpt *g, real *next)
 {
 	struct gpt_weights w = { 0 };
 	struct param p[N_PARAMS];
 	const size_t k = list_params(&g->c, p);
-	real *next = g->be->alloc(xmul(g->n_params, sizeof(*next)));
 
 	for (size_t i = 0; i < k; i++) {
 		*member(&w, &p[i]) = next;
 		next += param_size(&p[i]) * param_layers(g, &p[i]);
 	}
 	return w;
+}
+
+static struct gpt_weights new_weights(const struct gpt *g)
+{
+	return weights_at(g, g->be->alloc(xmul(g->n_params, sizeof(real))));
 }
 
 /* The pointers of one layer. */
@@ -203,7 +207,7 @@ static struct layer_acts *last_layer(const struct gpt *g)
 
 /* ---- life ---- */
 
-enum { LOSS, NORM, COEF, TALLY };       /* of the tally */
+enum { NORM, COEF, LOSS };      /* of the tally; losses to its end */
 
 struct gpt *gpt_new(const struct backend *be, const struct gpt_config *c, size_t max_batch, int mode)
 {
@@ -220,7 +224,7 @@ struct gpt *gpt_new(const struct backend *be, const struct gpt_config *c, size_t
 		g->g = new_weights(g);
 		g->m = new_weights(g);
 		g->v = new_weights(g);
-		g->tally = be->alloc(TALLY * sizeof(*g->tally));
+		gpt_set_leaves(g, 1);
 	}
 	g->a = new_acts(g, mode);
 	return g;
@@ -518,7 +522,7 @@ void gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_t 
 		attention_bwd(g, l);
 	}
 	be->embed_bwd(g->g.wte, g->g.wpe, a->dresid, a->idx, B, T, C, g->c.vocab_size);
-	be->add_sum(g->tally + LOSS, a->nll, N, scale / n);
+	be->add_sum(g->tally + LOSS + g->leaf, a->nll, N, scale / n);
 }
 
 /* ---- optimizer ---- */
@@ -547,17 +551,44 @@ void gpt_update(struct gpt *g, const struct gpt_hyper *h, double lr)
 			     p[i].cols ? h->weight_decay : 0, g->t);
 }
 
+void gpt_set_leaves(struct gpt *g, size_t leaves)
+{
+	g->be->release(g->tally);
+	g->tally = g->be->alloc(xmul(LOSS + leaves, sizeof(*g->tally)));
+	g->leaves = leaves;
+	g->leaf = 0;
+}
+
+void gpt_at_leaf(struct gpt *g, size_t leaf, real *grads)
+{
+	if (leaf >= g->leaves)
+		BUG("leaf %zu of %zu", leaf, g->leaves);
+	g->leaf = leaf;
+	g->g = weights_at(g, grads);
+}
+
+void gpt_losses(const struct gpt *g, double *loss)
+{
+	g->be->get(loss, g->tally + LOSS, g->leaves * sizeof(*loss));
+}
+
+void gpt_set_losses(struct gpt *g, const double *loss)
+{
+	g->be->put(g->tally + LOSS, loss, g->leaves * sizeof(*loss));
+}
+
 struct gpt_tally gpt_tally(const struct gpt *g)
 {
-	double t[TALLY];
+	struct gpt_tally t;
 
-	g->be->get(t, g->tally, sizeof(t));
-	return (struct gpt_tally){ t[LOSS], t[NORM] };
+	g->be->get(&t.loss, g->tally + LOSS + g->leaf, sizeof(t.loss));
+	g->be->get(&t.norm, g->tally + NORM, sizeof(t.norm));
+	return t;
 }
 
 void gpt_set_loss(struct gpt *g, double loss)
 {
-	g->be->put(g->tally + LOSS, &loss, sizeof(loss));
+	g->be->put(g->tally + LOSS + g->leaf, &loss, sizeof(loss));
 }
 
 double gpt_take_loss(struct gpt *g)

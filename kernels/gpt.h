@@ -60,7 +60,8 @@ struct gpt {
 	struct gpt_weights w, g, m, v;  /* g m v: NULL members unless GPT_TRAIN */
 	uint64_t t;                     /* optimizer steps done */
 	struct gpt_acts *a;
-	double *tally;                  /* backend memory: loss; norm, clipping factor */
+	size_t leaves, leaf;            /* of the batch, with a loss of their own each; the one under way */
+	double *tally;                  /* backend memory: norm, clipping factor, losses (leaves) */
 	void *host;                     /* copies of weights that gpt_store made */
 };
 
@@ -92,12 +93,20 @@ void gpt_load_state(struct gpt *g, struct cursor *st);
 void gpt_zero_grads(struct gpt *g);
 /* Forward and backward; grads += scale · d(mean nll over targets != -1), the tally's loss += scale · that mean. */
 void gpt_step(struct gpt *g, const int32_t *idx, const int32_t *targets, size_t B, size_t T, double scale);
+/* A batch summed leaf by leaf (tree.h).  How many; their losses are 0: */
+void gpt_set_leaves(struct gpt *g, size_t leaves);
+/* From now on gradients are those at grads (n_params, backend memory; at first g's own), and losses are
+ * added to this leaf's. */
+void gpt_at_leaf(struct gpt *g, size_t leaf, real *grads);
+/* (leaves), host */
+void gpt_losses(const struct gpt *g, double *loss);
+void gpt_set_losses(struct gpt *g, const double *loss);
 double gpt_grad_norm(struct gpt *g);
 /* Clip by total norm (coef = min(1, clip/(norm+1e-6))), AdamW. */
 void gpt_update(struct gpt *g, const struct gpt_hyper *h, double lr);
 /* What steps left behind, in backend memory until it is asked for. */
 struct gpt_tally {
-	double loss;    /* sum over steps since it was last set */
+	double loss;    /* of this leaf: sum over steps since it was last set */
 	double norm;    /* of the gradient before the last update clipped it */
 };
 struct gpt_tally gpt_tally(const struct gpt *g);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "rng.h"
+#include "tree.h"
 
 /* Tensors follow one another in a block, each from a 64-byte boundary; what lies between stays 0. */
 static size_t padded(size_t n)
@@ -16,13 +17,17 @@ static size_t block_size(const struct sae *s)
 	return 2 * padded(xmul(s->D, s->F)) + padded(s->F) + padded(s->D);
 }
 
-static struct sae_params carve(const struct sae *s)
+static struct sae_params params_at(const struct sae *s, real *p)
 {
-	real *p = s->be->alloc(xmul(block_size(s), sizeof(*p)));
 	const size_t matrix = padded(s->D * s->F);
 
 	return (struct sae_params){ p, p + matrix, p + matrix + padded(s->F),
 		p + 2 * matrix + padded(s->F) };
+}
+
+static struct sae_params carve(const struct sae *s)
+{
+	return params_at(s, s->be->alloc(xmul(s->n_block, sizeof(real))));
 }
 
 struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_rows, int mode)
@@ -33,12 +38,13 @@ struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_row
 	s->D = D;
 	s->F = F;
 	s->max_rows = max_rows;
+	s->n_block = block_size(s);
 	s->p = carve(s);
 	if (mode == SAE_TRAIN) {
 		s->g = carve(s);
 		s->m = carve(s);
 		s->v = carve(s);
-		s->sums = be->alloc(sizeof(*s->sums));
+		sae_set_leaves(s, 1, 1);
 	}
 	s->x = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->x)));
 	s->xhat = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->xhat)));
@@ -64,6 +70,7 @@ void sae_free(struct sae *s)
 			s->be->release(blocks[i]);
 	release_active(s);
 	s->be->release(s->sums);
+	s->be->release(s->share);
 	s->be->release(s->fired);
 	free(s->host);
 	free(s);
@@ -131,31 +138,83 @@ void sae_gradients(struct sae *s, const float *x, size_t N, double lambda)
 {
 	check_rows(s, N);
 	put_floats(s, s->x, x, N * s->D);
-	s->be->zero(s->fired, s->F * sizeof(*s->fired));
-	s->be->sae_grad(s->sums, s->fired, &s->g, s->x, &s->p, lambda, N, s->D, s->F);
+	if (s->leaf == 0)
+		s->be->zero(s->fired, s->F * sizeof(*s->fired));
+	s->be->sae_grad(s->sums + s->leaf, s->fired, &s->g, s->x, &s->p, lambda, N, s->D, s->F);
 	s->rows += N;
+}
+
+void sae_set_leaves(struct sae *s, size_t leaves, size_t all)
+{
+	const double share = 1 / (double)all;
+
+	s->be->release(s->sums);
+	s->sums = s->be->alloc(xmul(leaves, sizeof(*s->sums)));
+	s->leaves = leaves;
+	s->leaf = 0;
+	if (all > 1 && !s->share)
+		s->share = s->be->alloc(sizeof(*s->share));
+	if (s->share)
+		s->be->put(s->share, &share, sizeof(share));
+}
+
+void sae_at_leaf(struct sae *s, size_t leaf, real *grads)
+{
+	if (leaf >= s->leaves)
+		BUG("leaf %zu of %zu", leaf, s->leaves);
+	s->leaf = leaf;
+	s->g = params_at(s, grads);
+}
+
+void sae_leaf_sums(const struct sae *s, struct sae_sums *sums)
+{
+	s->be->get(sums, s->sums, s->leaves * sizeof(*sums));
+}
+
+void sae_set_leaf_sums(struct sae *s, const struct sae_sums *sums, uint64_t rows)
+{
+	s->be->put(s->sums, sums, s->leaves * sizeof(*sums));
+	s->rows = rows;
+}
+
+struct sae_sums sae_add_leaves(const struct sae_sums *sums, size_t n)
+{
+	const double *x = &sums->err2;
+	const size_t stride = sizeof(*sums) / sizeof(*x);
+
+	return (struct sae_sums){ tree_sum(x, n, stride), tree_sum(x + 1, n, stride), tree_sum(x + 2, n, stride) };
 }
 
 struct sae_tally sae_tally(const struct sae *s)
 {
-	struct sae_tally t = { .rows = s->rows };
+	struct sae_sums *sums = xcalloc(s->leaves, sizeof(*sums));
 
-	s->be->get(&t.sums, s->sums, sizeof(t.sums));
+	sae_leaf_sums(s, sums);
+	const struct sae_tally t = { sae_add_leaves(sums, s->leaves), s->rows };
+
+	free(sums);
 	return t;
 }
 
 void sae_set_tally(struct sae *s, const struct sae_tally *t)
 {
+	s->be->zero(s->sums, s->leaves * sizeof(*s->sums));
 	s->be->put(s->sums, &t->sums, sizeof(t->sums));
 	s->rows = t->rows;
+}
+
+struct sae_loss sae_means(const struct sae_tally *t, size_t D, double lambda)
+{
+	const double rows = (double)t->rows, mse = t->sums.err2 / (rows * (double)D), l1 = t->sums.l1 / rows;
+
+	return (struct sae_loss){ mse + lambda * l1, mse, l1, t->sums.l0 / rows };
 }
 
 struct sae_loss sae_loss(const struct sae *s, double lambda)
 {
 	const struct sae_tally t = sae_tally(s);
-	const double rows = (double)t.rows, mse = t.sums.err2 / (rows * (double)s->D), l1 = t.sums.l1 / rows;
 
-	return (struct sae_loss){ mse + lambda * l1, mse, l1, t.sums.l0 / rows };
+	return sae_means(&t, s->D, lambda);
 }
 
 struct sae_loss sae_take_loss(struct sae *s, double lambda)
@@ -174,7 +233,7 @@ void sae_project(struct sae *s)
 void sae_adam(struct sae *s, double lr)
 {
 	s->t++;
-	s->be->adamw(s->p.enc, s->g.enc, s->m.enc, s->v.enc, block_size(s), NULL, lr, .9, .999, 1e-8, 0, s->t);
+	s->be->adamw(s->p.enc, s->g.enc, s->m.enc, s->v.enc, s->n_block, s->share, lr, .9, .999, 1e-8, 0, s->t);
 }
 
 void sae_normalise(struct sae *s)

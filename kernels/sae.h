@@ -22,6 +22,7 @@ struct sae_loss {
 struct sae {
 	const struct backend *be;
 	size_t D, F, max_rows;
+	size_t n_block;                 /* values in the one block behind each of these: */
 	struct sae_params p, g, m, v;   /* g m v: NULL members unless SAE_TRAIN */
 	uint64_t t;                     /* Adam steps done */
 	real *x, *xhat, *f;             /* (max_rows, D), (max_rows, D); f (max_rows, F) made when first asked for */
@@ -30,8 +31,11 @@ struct sae {
 		real *f;
 		size_t n, cap;
 	} active;
-	struct sae_sums *sums;          /* backend memory: over `rows` rows of training; NULL unless SAE_TRAIN */
+	size_t leaves, leaf;            /* of the batch, with sums of their own each; the one under way */
+	struct sae_sums *sums;          /* (leaves) backend memory: over `rows` rows of training; NULL unless SAE_TRAIN */
 	uint64_t rows;
+	double *share;                  /* backend memory: of a leaf in the batch, that gradients are means over;
+					   NULL: they are of it all */
 	uint32_t *fired;                /* (F) backend memory: rows with f > 0 in the last pass */
 	real *err2, *l1;                /* (max_rows) of sae_row_losses, made when first asked for */
 	float *host;                    /* what sae_store lends; its size is that of the weights */
@@ -56,19 +60,29 @@ void sae_load_state(struct sae *s, struct cursor *st);
 
 /* Gradients of a batch (host x); s->fired is set, the batch's sums are added to the tally. */
 void sae_gradients(struct sae *s, const float *x, size_t N, double lambda);
+/* A batch summed leaf by leaf (tree.h).  So many of the `all` equal leaves are here; their sums are 0: */
+void sae_set_leaves(struct sae *s, size_t leaves, size_t all);
+/* From now on gradients are those at grads (n_block, backend memory; at first s's own), sums are added to this
+ * leaf's.  Leaf 0 begins a batch: what fired is counted from there on. */
+void sae_at_leaf(struct sae *s, size_t leaf, real *grads);
+/* (leaves), host; `rows` rows in all of them together */
+void sae_leaf_sums(const struct sae *s, struct sae_sums *sums);
+void sae_set_leaf_sums(struct sae *s, const struct sae_sums *sums, uint64_t rows);
 void sae_project(struct sae *s);                /* parallel part of the decoder's gradient removed */
 void sae_adam(struct sae *s, double lr);        /* betas .9 .999, eps 1e-8; t += 1 */
 void sae_normalise(struct sae *s);              /* decoder columns to unit norm */
 /* gradients, project, adam: one training step without normalisation. */
 void sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr);
-/* What batches left behind, in backend memory until it is asked for: sums over `rows` rows. */
+/* What batches left behind, in backend memory until it is asked for: sums over `rows` rows, of all leaves here. */
 struct sae_tally {
 	struct sae_sums sums;
 	uint64_t rows;
 };
 struct sae_tally sae_tally(const struct sae *s);
+struct sae_sums sae_add_leaves(const struct sae_sums *sums, size_t n);  /* pairwise, n a power of two */
 void sae_set_tally(struct sae *s, const struct sae_tally *t);
 /* The tally as means over its rows; the same, and it is empty again */
+struct sae_loss sae_means(const struct sae_tally *t, size_t D, double lambda);
 struct sae_loss sae_loss(const struct sae *s, double lambda);
 struct sae_loss sae_take_loss(struct sae *s, double lambda);
 /* Rows with f > 0 per feature in the last pass, to the host (F). */

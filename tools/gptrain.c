@@ -6,15 +6,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "comm.h"
 #include "gpt.h"
 #include "metrics.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
 #include "rng.h"
+#include "tree.h"
 #include "windows.h"
 
-enum { OUTPUT_VERSION = 2, TOKEN_IDS = 50257 };
+enum { OUTPUT_VERSION = 3, TOKEN_IDS = 50257 };
 
 static const char usage[] =
 	"usage: gptrain [options] --val VAL -o GPT TRAIN…\n"
@@ -25,14 +27,14 @@ static const char usage[] =
 
 static struct {
 	struct opt_common c;
-	uint64_t n_layer, n_head, n_embd, block, vocab, batch, accum, iters, warmup, decay_iters;
+	uint64_t n_layer, n_head, n_embd, block, vocab, batch, accum, leaves, iters, warmup, decay_iters;
 	uint64_t eval_every, eval_contexts, cache;
 	double save_every, lr, min_lr, beta1, beta2, weight_decay, clip;
 	bool bias;
 	const char *val, *metrics, *init, *eval;
 } o = {
 	.c = OPT_COMMON_INIT, .n_layer = 1, .n_head = 4, .n_embd = 128, .block = 1024, .vocab = 50304,
-	.batch = 12, .accum = 40, .iters = 200000, .warmup = 2000, .eval_every = 2000,
+	.batch = 12, .accum = 40, .leaves = 1, .iters = 200000, .warmup = 2000, .eval_every = 2000,
 	.eval_contexts = 200, .save_every = 30, .cache = 256 << 20, .lr = 6e-4, .min_lr = 6e-5,
 	.beta1 = .9, .beta2 = .95, .weight_decay = .1, .clip = 1,
 };
@@ -48,6 +50,7 @@ static const struct opt opts[] = {
 	OPT_FLAG(0, "bias", &o.bias, "biases in linear layers and LayerNorms"),
 	OPT_U64(0, "batch", &o.batch, 1, 1 << 20, "contexts in a micro-batch"),
 	OPT_U64(0, "accum", &o.accum, 1, 1 << 20, "micro-batches in an iteration"),
+	OPT_U64(0, "leaves", &o.leaves, 1, 1 << 20, "parts that an iteration's contexts are summed in; processes share them"),
 	OPT_U64(0, "iters", &o.iters, 1, 1e12, "iterations"),
 	OPT_F64(0, "lr", &o.lr, 0, 1e3, "highest learning rate"),
 	OPT_F64(0, "min-lr", &o.min_lr, 0, 1e3, "learning rate at the end of the decay"),
@@ -70,19 +73,27 @@ static const struct opt opts[] = {
 /* Beside the net itself, all that a run carries from one iteration to the next. */
 struct saved {
 	uint64_t it;            /* iterations done */
-	double loss_sum, loss_n;        /* training loss since the last evaluation */
+	double loss_n;          /* iterations since the last evaluation, that training losses are summed over */
 	double unigram, val_loss, norm;
 };
 
 struct batch {          /* read ahead by the pool while the one before is computed */
 	struct task task;
 	const struct windows *train;
-	uint64_t micro;         /* iteration · accum + micro-batch */
+	uint64_t micro;         /* that this process computes */
+	uint64_t it, row;       /* its iteration, and the first of its contexts there */
+	size_t n;               /* contexts */
 	int32_t *idx, *targets;
 };
 
 struct run {
+	struct comm *comm;
 	struct gpt *g;
+	struct tree *tree;
+	real *total;            /* the net's own gradients */
+	double *losses;         /* (leaves) gathered from all processes */
+	size_t micro;           /* contexts in a micro-batch */
+	size_t per_leaf, micros;        /* micro-batches of a leaf; of an iteration's leaves of this process */
 	struct windows train, val;
 	struct batch batch[2];
 	struct saved s;
@@ -90,16 +101,20 @@ struct run {
 	double looked;          /* when the device was last waited for */
 };
 
+static bool lead(const struct run *r)
+{
+	return comm_rank(r->comm) == 0;
+}
+
 static void batch_fill(void *arg)
 {
 	struct batch *b = arg;
-	const uint64_t it = b->micro / o.accum, row = b->micro % o.accum * o.batch;
 
-	for (uint64_t r = 0; r < o.batch; r++) {
-		const uint64_t h = rng_hash(o.c.seed, RNG_BATCH, it, row + r);
+	for (size_t i = 0; i < b->n; i++) {
+		const uint64_t h = rng_hash(o.c.seed, RNG_BATCH, b->it, b->row + i);
 
-		windows_read(b->train, rng_below(h, b->train->tokens - o.block), b->idx + r * o.block,
-			     b->targets + r * o.block);
+		windows_read(b->train, rng_below(h, b->train->tokens - o.block), b->idx + i * o.block,
+			     b->targets + i * o.block);
 	}
 }
 
@@ -107,12 +122,35 @@ static void batch_ahead(struct run *r, uint64_t micro)
 {
 	struct batch *b = &r->batch[micro % 2];
 
-	if (micro >= o.iters * o.accum)
+	if (micro >= o.iters * r->micros)
 		return;
 	b->micro = micro;
+	b->it = micro / r->micros;
+	b->n = r->micro;
+	b->row = (tree_first(r->tree) * r->per_leaf + micro % r->micros) * r->micro;
 	b->task.fn = batch_fill;
 	b->task.arg = b;
 	task_post(&b->task);
+}
+
+/* Gradients of this process's share of the batch. */
+static void gradients(struct run *r)
+{
+	uint64_t micro = r->s.it * r->micros;
+
+	for (size_t leaf = 0; leaf < tree_own(r->tree); leaf++) {
+		gpt_at_leaf(r->g, leaf, tree_leaf(r->tree));
+		gpt_zero_grads(r->g);
+		for (size_t i = 0; i < r->per_leaf; i++, micro++) {
+			struct batch *b = &r->batch[micro % 2];
+
+			task_wait(&b->task);
+			batch_ahead(r, micro + 1);
+			gpt_step(r->g, b->idx, b->targets, b->n, o.block, (double)b->n / (double)(o.accum * o.batch));
+			prog_step(b->n * o.block * comm_size(r->comm));
+		}
+		tree_add(r->tree);
+	}
 }
 
 /* One iteration of nanoGPT's loop; the learning rate that it used. */
@@ -121,16 +159,9 @@ static double iterate(struct run *r)
 	const struct gpt_hyper h = { o.beta1, o.beta2, 1e-8, o.weight_decay, o.clip };
 	const double lr = gpt_lr(r->s.it, o.lr, o.min_lr, o.warmup, o.decay_iters);
 
-	gpt_zero_grads(r->g);
-	for (uint64_t a = 0; a < o.accum; a++) {
-		const uint64_t micro = r->s.it * o.accum + a;
-		struct batch *b = &r->batch[micro % 2];
-
-		task_wait(&b->task);
-		batch_ahead(r, micro + 1);
-		gpt_step(r->g, b->idx, b->targets, o.batch, o.block, 1.0 / (double)o.accum);
-		prog_step(o.batch * o.block);
-	}
+	gradients(r);
+	gpt_at_leaf(r->g, 0, r->total);
+	tree_finish(r->tree);
 	gpt_update(r->g, &h, lr);
 	r->s.loss_n += 1;
 	r->s.it++;
@@ -148,8 +179,18 @@ static void look(struct run *r)
 	if (!isfinite(t.loss) || !isfinite(t.norm))
 		die("the loss is not a number at iteration %llu; try a lower --lr",
 		    (unsigned long long)r->s.it - 1);
-	r->s.loss_sum = t.loss;
 	r->s.norm = t.norm;
+	/* of the first leaf, as if the others were like it */
+	prog_note("loss %.3f", t.loss * (double)o.leaves / r->s.loss_n);
+}
+
+/* The losses of all leaves, in all processes. */
+static void gather_losses(struct run *r)
+{
+	const size_t own = tree_own(r->tree);
+
+	gpt_losses(r->g, r->losses + tree_first(r->tree));
+	comm_gather(r->comm, r->losses, r->losses + tree_first(r->tree), own * sizeof(*r->losses));
 }
 
 static uint64_t eval_windows(const struct windows *val)
@@ -229,7 +270,7 @@ static struct recipe *recipe(const struct run *r, const char *init_id)
 	const struct { const char *key; uint64_t v; } whole[] = {
 		{ "n_layer", o.n_layer }, { "n_head", o.n_head }, { "n_embd", o.n_embd },
 		{ "block", o.block }, { "vocab", o.vocab }, { "bias", o.bias }, { "batch", o.batch },
-		{ "accum", o.accum }, { "iters", o.iters }, { "warmup", o.warmup },
+		{ "accum", o.accum }, { "leaves", o.leaves }, { "iters", o.iters }, { "warmup", o.warmup },
 		{ "decay_iters", o.decay_iters }, { "eval_every", o.eval_every },
 		{ "eval_contexts", o.eval_contexts }, { "seed", o.c.seed },
 	};
@@ -249,10 +290,11 @@ static struct recipe *recipe(const struct run *r, const char *init_id)
 	return p;
 }
 
+/* Of rank 0: an evaluation, and its line of metrics. */
 static void report(struct run *r, double lr)
 {
 	struct saved *s = &r->s;
-	const double train = s->loss_sum / s->loss_n;
+	const double train = tree_sum(r->losses, o.leaves, 1) / s->loss_n;
 	struct buf line = { 0 };
 
 	s->val_loss = evaluate(r->g, &r->val);
@@ -264,17 +306,29 @@ static void report(struct run *r, double lr)
 	buf_free(&line);
 	prog_line("iter %llu: validation %.3f (unigram %.3f), train %.3f, lr %.3g",
 		  (unsigned long long)s->it, s->val_loss, s->unigram, train, lr);
-	gpt_set_loss(r->g, s->loss_sum = s->loss_n = 0);
 }
 
+static void forget_losses(struct run *r)
+{
+	memset(r->losses, 0, o.leaves * sizeof(*r->losses));
+	gpt_set_losses(r->g, r->losses);
+	r->s.loss_n = 0;
+}
+
+/* All processes hold the same, and compare it; rank 0 writes. */
 static void save(struct run *r, const struct recipe *p)
 {
 	struct buf st = { 0 };
 
+	comm_broadcast(r->comm, &r->s, sizeof(r->s));
 	buf_add(&st, &r->s, sizeof(r->s));
-	metrics_save(r->metrics, &st);
+	buf_add(&st, r->losses, o.leaves * sizeof(*r->losses));
 	gpt_save_state(r->g, &st);
-	state_save(o.c.output, p, &st);
+	comm_same(r->comm, st.p, st.n, "the weights");
+	if (lead(r)) {
+		metrics_save(r->metrics, &st);
+		state_save(o.c.output, p, &st);
+	}
 	buf_free(&st);
 }
 
@@ -282,14 +336,16 @@ static bool resume(struct run *r, const struct recipe *p)
 {
 	struct buf st = { 0 };
 
-	if (!state_load(o.c.output, p, &st))
+	if (!comm_agree(r->comm, lead(r) && state_load(o.c.output, p, &st)))
 		return false;
+	comm_broadcast_buf(r->comm, &st);
 	struct cursor c = { st.p, st.n };
 
 	cursor_get(&c, &r->s, sizeof(r->s));
-	metrics_load(r->metrics, &c);
+	cursor_get(&c, r->losses, o.leaves * sizeof(*r->losses));
 	gpt_load_state(r->g, &c);
-	gpt_set_loss(r->g, r->s.loss_sum);
+	metrics_load(r->metrics, &c);
+	gpt_set_losses(r->g, r->losses + tree_first(r->tree));
 	buf_free(&st);
 	say("going on after iteration %llu", (unsigned long long)r->s.it);
 	return true;
@@ -299,24 +355,26 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 {
 	for (size_t i = 0; i < 2; i++) {
 		r->batch[i].train = &r->train;
-		r->batch[i].idx = xcalloc(xmul(o.batch, o.block), sizeof(int32_t));
-		r->batch[i].targets = xcalloc(xmul(o.batch, o.block), sizeof(int32_t));
+		r->batch[i].idx = xcalloc(xmul(r->micro, o.block), sizeof(int32_t));
+		r->batch[i].targets = xcalloc(xmul(r->micro, o.block), sizeof(int32_t));
 	}
 	prog_start("tokens", (o.iters - r->s.it) * o.accum * o.batch * o.block);
-	batch_ahead(r, r->s.it * o.accum);
+	batch_ahead(r, r->s.it * r->micros);
 	double saved = now_secs();
 
 	while (r->s.it < o.iters) {
 		const double lr = iterate(r);
 		const bool eval = r->s.it % o.eval_every == 0 || r->s.it == o.iters;
-		const bool keep = resumable && (eval || now_secs() - saved >= o.save_every);
+		const bool keep = comm_agree(r->comm, resumable && (eval || now_secs() - saved >= o.save_every));
 
-		if (eval || keep || r->g->be->host || now_secs() - r->looked > LOOK_EVERY) {
+		if (eval || keep || r->g->be->host || now_secs() - r->looked > LOOK_EVERY)
 			look(r);
-			prog_note("loss %.3f", r->s.loss_sum / r->s.loss_n);
-		}
-		if (eval)
+		if (eval || keep)
+			gather_losses(r);
+		if (eval && lead(r))
 			report(r, lr);
+		if (eval)
+			forget_losses(r);
 		if (keep) {
 			save(r, state);
 			saved = now_secs();
@@ -337,6 +395,7 @@ static void store(struct run *r, const char *init_id)
 	tensors_set(w, "iters", "%llu", (unsigned long long)o.iters);
 	tensors_set(w, "batch", "%llu", (unsigned long long)o.batch);
 	tensors_set(w, "accum", "%llu", (unsigned long long)o.accum);
+	tensors_set(w, "leaves", "%llu", (unsigned long long)o.leaves);
 	tensors_set(w, "lr", "%.9g", o.lr);
 	tensors_set(w, "min_lr", "%.9g", o.min_lr);
 	tensors_set(w, "warmup", "%llu", (unsigned long long)o.warmup);
@@ -389,7 +448,40 @@ static void finish(struct run *r, const struct recipe *p, const char *init_id, b
 	}
 }
 
-/* From --init, a state or the seed to the finished checkpoint. */
+static size_t common_divisor(size_t a, size_t b)
+{
+	return b ? common_divisor(b, a % b) : a;
+}
+
+/* A leaf is a run of whole contexts, computed in micro-batches as large as divide it. */
+static void cut(struct run *r)
+{
+	const size_t contexts = o.accum * o.batch, leaf = contexts / o.leaves;
+
+	if (contexts % o.leaves)
+		die_usage("--leaves %llu does not divide the %zu contexts of an iteration", (unsigned long long)o.leaves,
+			  contexts);
+	r->tree = tree_new(r->g->be, r->comm, o.leaves, r->total = r->g->g.wte, r->g->n_params);
+	r->losses = xcalloc(o.leaves, sizeof(*r->losses));
+	r->micro = common_divisor(leaf, o.batch);
+	r->per_leaf = leaf / r->micro;
+	r->micros = tree_own(r->tree) * r->per_leaf;
+	gpt_set_leaves(r->g, tree_own(r->tree));
+}
+
+/* From --init, a state or the seed. */
+static void begin(struct run *r, char **paths, const struct tensors *init, const struct recipe *state, bool resumable)
+{
+	if (resumable && resume(r, state))
+		return;
+	if (init)
+		gpt_load(r->g, init);
+	else
+		gpt_init(r->g, o.c.seed);
+	if (lead(r))
+		r->s.unigram = unigram(paths, &r->train, &r->val);
+}
+
 static void make(struct run *r, char **paths, const struct gpt_config *c, const struct tensors *init,
 		 const char *init_id)
 {
@@ -399,30 +491,36 @@ static void make(struct run *r, char **paths, const struct gpt_config *c, const 
 
 	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
 	r->g = gpt_new(be, c, o.batch, GPT_TRAIN);
-	if (!resumable || !resume(r, state)) {
-		if (init)
-			gpt_load(r->g, init);
-		else
-			gpt_init(r->g, o.c.seed);
-		r->s.unigram = unigram(paths, &r->train, &r->val);
-	}
-	metrics_start(r->metrics);
+	cut(r);
+	begin(r, paths, init, state, resumable);
+	if (lead(r))
+		metrics_start(r->metrics);
 	say("%zu parameters, %llu training tokens; validation on %llu tokens", r->g->n_params,
 	    (unsigned long long)r->train.tokens, (unsigned long long)(eval_windows(&r->val) * o.block));
 	train(r, state, resumable);
-	finish(r, p, init_id, resumable);
+	if (lead(r))
+		finish(r, p, init_id, resumable);
 	prog_finish(r->train.tokens * sizeof(uint16_t), r->g->n_params * sizeof(float));
+	tree_free(r->tree);
+	free(r->losses);
 	gpt_free(r->g);
 	recipe_free(p);
 	recipe_free(state);
 }
 
-static int run_train(char **paths)
+/* What the recipe says is already there. */
+static bool made(const struct run *r, const struct recipe *p)
 {
-	struct run r = { .metrics = metrics_new(o.metrics, o.c.output) };
+	const char *metrics = metrics_path(r->metrics);
+
+	return strcmp(o.c.output, "-") && (!metrics || file_exists(metrics)) && recipe_fresh(p, o.c.output);
+}
+
+static void run_train(struct comm *comm, char **paths)
+{
+	struct run r = { .comm = comm, .metrics = metrics_new(o.metrics, o.c.output) };
 	struct tensors *init = o.init ? tensors_open(o.init) : NULL;
 	const struct gpt_config c = config(init);
-	const char *metrics = metrics_path(r.metrics);
 	char init_id[33] = "none";
 
 	if (init)
@@ -431,7 +529,7 @@ static int run_train(char **paths)
 	r.val = windows_open((char *[]){ (char *)o.val, NULL }, o.block, o.vocab, o.cache);
 	struct recipe *p = recipe(&r, init_id);
 
-	if (!strcmp(o.c.output, "-") || (metrics && !file_exists(metrics)) || !recipe_fresh(p, o.c.output))
+	if (!comm_agree(comm, lead(&r) && made(&r, p)))
 		make(&r, paths, &c, init, init_id);
 	windows_close(&r.train);
 	windows_close(&r.val);
@@ -439,10 +537,9 @@ static int run_train(char **paths)
 	metrics_free(r.metrics);
 	if (init)
 		tensors_close(init);
-	return 0;
 }
 
-static int run_eval(char **paths)
+static void run_eval(char **paths)
 {
 	char id[33];
 	struct gpt *g = gpt_open(backend_open(o.c.device, o.c.precision), o.eval, o.batch, id);
@@ -462,11 +559,13 @@ static int run_eval(char **paths)
 		die_errno("cannot write '<stdout>'");
 	windows_close(&val);
 	gpt_free(g);
-	return 0;
 }
 
 int main(int argc, char **argv)
 {
+	struct comm *comm = comm_open(argv[0]);
+
+	o.c.quiet = comm_rank(comm) != 0;
 	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
 
 	if (!o.val)
@@ -478,5 +577,10 @@ int main(int argc, char **argv)
 	if (!o.decay_iters)
 		o.decay_iters = o.iters;
 	pool_start(o.c.threads);
-	return o.eval ? run_eval(paths) : run_train(paths);
+	if (!o.eval)
+		run_train(comm, paths);
+	else if (comm_rank(comm) == 0)
+		run_eval(paths);
+	comm_close(comm);
+	return 0;
 }

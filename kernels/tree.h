@@ -1,0 +1,39 @@
+#ifndef TREE_H
+#define TREE_H
+/*
+ * tree: sums over a batch in an order that does not depend on how many
+ * processes share it.  The batch is cut into `leaves` contiguous leaves, a
+ * power of two; each of the P processes of a job owns leaves/P of them.  What a
+ * leaf sums up itself is added in pairs: leaves 0 and 1, 2 and 3, then these
+ * sums, up to one total -- within a process in memory, above between processes.
+ *
+ *	struct tree *t = tree_new(be, comm, leaves, total, n);
+ *	for (size_t i = 0; i < tree_own(t); i++) {
+ *		… leaf tree_first(t) + i sets tree_leaf(t) (n) …
+ *		tree_add(t);
+ *	}
+ *	tree_finish(t);                 (total is the sum of all leaves, in every process)
+ *
+ * Between processes each pair shares the work: one adds the lower half of what
+ * it has, the other the upper, half as much at each level; totals come back the
+ * same way (recursive halving and doubling: Rabenseifner 2004).  Every element
+ * still is the sum of the same pairs.  In memory log2(leaves/P) partial sums
+ * wait beside the total.
+ */
+#include "backend.h"
+#include "comm.h"
+
+struct tree;
+/* total (n), backend memory; both are borrowed.  Dies unless leaves is a power of two and P divides it. */
+struct tree *tree_new(const struct backend *be, struct comm *c, size_t leaves, real *total, size_t n);
+void tree_free(struct tree *t);
+size_t tree_own(const struct tree *t);          /* leaves of this process */
+size_t tree_first(const struct tree *t);        /* the first of them */
+real *tree_leaf(const struct tree *t);          /* where the next leaf's sums (n) go; holds anything */
+void tree_add(struct tree *t);
+void tree_finish(struct tree *t);
+/* The sum in the same order of n numbers on the host, a power of two, one from each leaf, every
+ * `stride`-th of x */
+double tree_sum(const double *x, size_t n, size_t stride);
+
+#endif

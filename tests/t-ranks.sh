@@ -1,0 +1,74 @@
+# Training shared by processes over MPI: any number of them writes the same bytes, takes over from any other, and ends as one.
+. "$(dirname "$0")/lib.sh"
+cd "$TMP" || exit 1
+for t in gptrain saetrain tokenize; do
+	ok "$t links no MPI" eval '! ldd "$BIN/$t" | grep -i mpi'
+done
+fails 1 "one of many, without a plugin: a line" "no way to talk to the others" \
+	env OMPI_COMM_WORLD_SIZE=2 bash -c 'mkdir -p alone/bin && cp "$0/gptrain" alone/bin && alone/bin/gptrain --help' "$BIN"
+if ! command -v mpirun >/dev/null || [ ! -e "$BIN/../lib/mpi.so" ]; then
+	skip "several processes" "no mpirun, or no mpicc when the tools were built"
+	done_testing
+fi
+# All in this machine, more of them than processors, whoever runs the test; and no word but the tools'.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_hwloc_base_binding_policy=none
+export ASAN_OPTIONS=detect_leaks=0 # MPI's
+ranks() { local n=$1; shift; mpirun -q -n "$n" "$@"; }
+
+"$BIN/tokenize" -q --val 0.1 --val-out val.zst -o train.zst "$TOP/tests/fixtures/tiny.jsonl" || exit 1
+gpt="$BIN/gptrain -q -j1 --device cpu --n-head 2 --n-embd 16 --block 32 --batch 4 --accum 2 --leaves 4 --warmup 2 --lr 1e-2
+	--min-lr 1e-3 --eval-contexts 5 --eval-every 4 --iters 12 --save-every 0 --val val.zst"
+
+shared() { # OUT command…: 1, 2 and 4 processes, the same bytes
+	local out=$1 n
+	shift
+	ok "$out: one process" "$@" -o $out-1.safetensors
+	for n in 2 4; do
+		ok "$out: $n processes" ranks $n "$@" -o $out-$n.safetensors
+		same "... the same checkpoint" $out-1.safetensors $out-$n.safetensors
+		same "... the same metrics" $out-1.jsonl $out-$n.jsonl
+	done
+}
+rank_pid() { # OUT rank: who of mpirun's children writes OUT and has this rank
+	local p
+	for p in $(pgrep -f -- "-o $1"); do
+		tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" && echo "$p" && return
+	done
+}
+taken_over() { # OUT killed-rank n m command…: one of n is killed when there is a state, m go on
+	local out=$1 rank=$2 n=$3 m=$4 pid status
+	shift 4
+	ranks "$n" "$@" -o k-$out.safetensors 2>err &
+	pid=$!
+	for _ in $(seq 1000); do [ -e k-$out.safetensors.state ] && break; sleep 0.01; done
+	kill -KILL "$(rank_pid k-$out.safetensors "$rank")" 2>/dev/null
+	wait $pid
+	status=$?
+	ok "$out: rank $rank of $n killed: the job has failed" test $status != 0 -a ! -e k-$out.safetensors
+	ok "... and left a state" test -e k-$out.safetensors.state
+	ok "... $m go on" ranks "$m" "${@/-q/--save-every=1}" -o k-$out.safetensors
+	cp .err log
+	ok "... from there" grep -q "going on after" log
+	same "... the same checkpoint" $out-1.safetensors k-$out.safetensors
+	same "... the same metrics" $out-1.jsonl k-$out.jsonl
+	rm -f k-$out.*
+}
+shared gpt $gpt train.zst
+taken_over gpt 1 2 4 $gpt train.zst
+taken_over gpt 0 4 1 $gpt train.zst
+ok "other leaves" $gpt --leaves 8 -o eight.safetensors train.zst
+ok "... are another order of sums" eval '! cmp -s gpt-1.safetensors eight.safetensors'
+ok "the same command again, by two" ranks 2 $gpt -o gpt-1.safetensors train.zst
+ok "--eval by two prints once" eval 'test $(ranks 2 "$BIN/gptrain" -q --batch 2 --eval-contexts 5 --val val.zst --eval gpt-1.safetensors | wc -l) = 1'
+fails 1 "to standard output, which mpirun makes a terminal" "will not write binary data" ranks 2 $gpt -o - train.zst
+
+fails 1 "three cannot share four leaves" "3 processes cannot share 4 leaves" ranks 3 $gpt -o x train.zst
+fails 1 "nor can eight" "8 processes cannot share 4 leaves" ranks 8 $gpt -o x train.zst
+fails 2 "leaves are a power of two" "power of two" $gpt --accum 3 --leaves 3 -o x train.zst
+fails 2 "... and divide the batch" "does not divide the 8 contexts" $gpt --leaves 16 -o x train.zst
+fails 2 "misuse is told once" "--nope" ranks 4 $gpt --nope
+fails 1 "so is a missing file" "none.zst" ranks 4 $gpt -o x none.zst
+fails 1 "and a loss that explodes" "not a number" ranks 2 $gpt --iters 50 --eval-every 50 --save-every 1000 --warmup 0 --lr 1000 --weight-decay 1000 --clip 0 -o x train.zst
+ok "no debris" eval '! ls | grep -E "\.(part|state)|^x"'
+done_testing
