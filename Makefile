@@ -55,6 +55,7 @@ $(call knob,RESAMPLE_EVERY,    8 150 25000,          resampling: steps between e
 $(call knob,RESAMPLE_EVENTS,   3 4 4,                resampling: events)
 $(call knob,FEATURES,          128 4096 4096,        autoencoder: features)
 $(call knob,SAE_BATCH,         32 2048 8192,         autoencoder: rows in a step)
+$(call knob,SAE_LEAVES,        4 1 1,                autoencoder: parts a step is summed in; processes share them)
 $(call knob,STEPS,             0 0 0,                autoencoder: steps; 0: one pass over the mix)
 $(call knob,SAE_LR,            1e-3 5e-4 3e-4,       autoencoder: learning rate)
 $(call knob,NORMALISE_EVERY,   10 100 1000,          autoencoder: steps between decoder normalisations)
@@ -135,7 +136,7 @@ numbers = $(or $(shell { seq -f '%03g' 0 $$(($1 - 1)); } 2>/dev/null),$(error SH
 slug = $(if $(filter $($1),$(default_$1)),,-$(subst _,-,$(shell echo $1 | tr A-Z a-z))-$($1))
 empty :=
 space := $(empty) $(empty)
-SAE_KNOBS := FEATURES SAE_BATCH STEPS SAE_LR NORMALISE_EVERY RESAMPLE_EVERY RESAMPLE_EVENTS
+SAE_KNOBS := FEATURES SAE_BATCH SAE_LEAVES STEPS SAE_LR NORMALISE_EVERY RESAMPLE_EVERY RESAMPLE_EVENTS
 SAE := $(OUT)/sae/l1-$(L1)$(subst $(space),,$(foreach k,$(SAE_KNOBS),$(call slug,$k)))
 TOKENS := $(OUT)/tokens/train.zst $(OUT)/tokens/val.zst
 GPT := $(OUT)/gpt.safetensors
@@ -237,8 +238,8 @@ $(OUT)/pick.zst: $(MIX) $(BIN)/resample-pick $(OUT)/knobs/pick $(call unstamped,
 
 $(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs \
 		$(call unstamped,$(SAE)/sae.safetensors)
-	$(call run,SAE,$@,$(BIN)/saetrain $(STAGE) $(NET) --gpt $(GPT) --val $(OUT)/tokens/val.zst --pick $(OUT)/pick.zst \
-		--l1 $(L1) --features $(FEATURES) --batch $(SAE_BATCH) $(call given,--steps,STEPS) --lr $(SAE_LR) \
+	$(call run,SAE,$@,$(LAUNCH) $(BIN)/saetrain $(STAGE) $(NET) --gpt $(GPT) --val $(OUT)/tokens/val.zst --pick $(OUT)/pick.zst \
+		--l1 $(L1) --features $(FEATURES) --batch $(SAE_BATCH) --leaves $(SAE_LEAVES) $(call given,--steps,STEPS) --lr $(SAE_LR) \
 		--normalise-every $(NORMALISE_EVERY) --resample-every $(RESAMPLE_EVERY) --resample-events $(RESAMPLE_EVENTS) \
 		--eval-every $(EVAL_EVERY) --eval-contexts $(EVAL_CONTEXTS) -o $@ $(MIX))
 

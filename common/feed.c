@@ -9,6 +9,7 @@ struct feed {
 	struct shards *in;
 	enum dtype dtype;
 	size_t batch, cols;
+	size_t from, n;                 /* rows of a batch that are wanted */
 	uint64_t steps, per_pass;       /* per_pass 0: a pipe */
 	uint64_t next;                  /* step that the read under way, or the next one, is for */
 	uint64_t position;              /* row of the input that is read next */
@@ -27,7 +28,7 @@ struct feed *feed_open(char *const *paths, size_t batch, uint64_t steps, uint64_
 	f->in = shards_open(paths);
 	f->dtype = shards_dtype(f->in);
 	f->cols = shards_cols(f->in);
-	f->batch = batch;
+	f->batch = f->n = batch;
 	f->steps = steps;
 	f->keep = keep;
 	if (f->dtype == DT_U16 || f->dtype == DT_U32)
@@ -88,6 +89,12 @@ static size_t read_rows(struct feed *f, size_t n)
 	return have;
 }
 
+void feed_share(struct feed *f, size_t from, size_t n)
+{
+	f->from = from;
+	f->n = n;
+}
+
 static void fill(void *arg)
 {
 	struct feed *f = arg;
@@ -96,8 +103,11 @@ static void fill(void *arg)
 		shards_seek(f->in, 0);
 		f->position = 0;
 	}
+	const size_t from = f->from * f->cols;
+
 	if (read_rows(f, f->batch) == f->batch)
-		dtype_to_f32(f->dtype, f->x[f->next % 2], f->stored, f->batch * f->cols);
+		dtype_to_f32(f->dtype, f->x[f->next % 2] + from, f->stored + from * dtype_size(f->dtype),
+			     f->n * f->cols);
 	else
 		f->ended = true;
 }

@@ -22,6 +22,8 @@ struct shards *feed_shards(struct feed *f);     /* dtype, cols, meta; not to be 
 uint64_t feed_steps(const struct feed *f);
 /* What the data is: the set's id, or of a pipe the hash of its META. */
 void feed_id(struct feed *f, char hex[33]);
+/* Only rows [from, from + n) of each batch are wanted: the others of x hold 0. */
+void feed_share(struct feed *f, size_t from, size_t n);
 void feed_start(struct feed *f, uint64_t done);
 /* NULL after the last batch; of a pipe read to its end, after that was verified. */
 const float *feed_next(struct feed *f);

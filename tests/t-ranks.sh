@@ -57,6 +57,22 @@ taken_over() { # OUT killed-rank n m command…: one of n is killed when there i
 shared gpt $gpt train.zst
 taken_over gpt 1 2 4 $gpt train.zst
 taken_over gpt 0 4 1 $gpt train.zst
+"$BIN/mlpdump" -q --gpt gpt-1.safetensors --contexts 128 --samples 16 --bins 2 -o acts train.zst || exit 1
+mkdir mix
+for i in 000 001; do "$BIN/shuffle" -q -o mix/$i.zst acts/$i.zst || exit 1; done
+"$BIN/resample-pick" -q -n 100 --events 2 -o pick.zst mix/*.zst || exit 1
+sae="$BIN/saetrain -q -j1 --device cpu --gpt gpt-1.safetensors --val val.zst --eval-every 20 --eval-contexts 11 --features 96
+	--batch 32 --leaves 4 --lr 1e-2 --l1-mean 0.001953125 --normalise-every 10 --resample-every 20 --resample-events 2 --save-every 0"
+shared sae $sae --pick pick.zst mix/*.zst
+ok "... neurons were resampled" grep -q '"resampled": [1-9]' sae-1.jsonl
+taken_over sae 1 2 4 $sae --pick pick.zst mix/*.zst
+taken_over sae 2 4 1 $sae --pick pick.zst mix/*.zst
+ok "without --pick, one process" $sae --pick-rows 200 -o kept-1.safetensors mix/*.zst
+ok "... or two" ranks 2 $sae --pick-rows 200 -o kept-2.safetensors mix/*.zst
+same "... the same" kept-1.safetensors kept-2.safetensors
+fails 2 "a pipe has one reader" "not a pipe" ranks 2 $sae -o x -
+fails 2 "leaves divide the rows" "does not divide" $sae --batch 36 --leaves 8 -o x mix/*.zst
+
 ok "other leaves" $gpt --leaves 8 -o eight.safetensors train.zst
 ok "... are another order of sums" eval '! cmp -s gpt-1.safetensors eight.safetensors'
 ok "the same command again, by two" ranks 2 $gpt -o gpt-1.safetensors train.zst

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm.h"
 #include "feed.h"
 #include "metrics.h"
 #include "opt.h"
@@ -12,8 +13,9 @@
 #include "prog.h"
 #include "resample.h"
 #include "saetrain.h"
+#include "tree.h"
 
-enum { OUTPUT_VERSION = 3, L1_BATCH = 8192 };
+enum { OUTPUT_VERSION = 4, L1_BATCH = 8192 };
 
 static const char usage[] =
 	"usage: saetrain [options] --gpt GPT --val VAL -o SAE [ACTS…]\n"
@@ -27,11 +29,11 @@ static const char default_l1[] = "3e-7";
 static struct {
 	struct opt_common c;
 	const char *gpt, *val, *pick, *l1, *l1_mean, *metrics, *init, *eval;
-	uint64_t features, batch, steps, normalise_every, resample_every, resample_events, pick_rows;
+	uint64_t features, batch, leaves, steps, normalise_every, resample_every, resample_events, pick_rows;
 	uint64_t eval_every, eval_contexts, log_every;
 	double lr, ultra_low, save_every;
 } o = {
-	.c = OPT_COMMON_INIT, .l1 = default_l1, .features = 4096, .batch = 8192, .normalise_every = 1000,
+	.c = OPT_COMMON_INIT, .l1 = default_l1, .features = 4096, .batch = 8192, .leaves = 1, .normalise_every = 1000,
 	.resample_every = 25000, .resample_events = 4, .pick_rows = 819200, .eval_every = 1000,
 	.eval_contexts = 2000, .save_every = 30, .lr = 3e-4, .ultra_low = 1e-3,
 };
@@ -46,6 +48,7 @@ static const struct opt opts[] = {
 	OPT_STR(0, "l1-mean", &o.l1_mean, "X", "in place of --l1: coefficient of the mean over rows"),
 	OPT_U64(0, "features", &o.features, 1, 1 << 24, "features of the dictionary"),
 	OPT_U64(0, "batch", &o.batch, 1, 1 << 24, "rows in a step"),
+	OPT_U64(0, "leaves", &o.leaves, 1, 1 << 20, "parts that a step's rows are summed in; processes share them"),
 	OPT_U64(0, "steps", &o.steps, 0, 1e12, "steps; 0: one pass over the input"),
 	OPT_F64(0, "lr", &o.lr, 0, 1e3, "Adam's learning rate"),
 	OPT_U64(0, "normalise-every", &o.normalise_every, 1, 1e12, "steps between decoder normalisations"),
@@ -65,13 +68,17 @@ static const struct opt opts[] = {
 /* Beside weights, metrics and who is presumed dead: all that a run carries from step to step. */
 struct saved {
 	uint64_t step;          /* steps done */
-	struct sae_tally tally; /* since the last line of metrics */
+	uint64_t rows;          /* since the last line of metrics, that sums are over */
 	uint64_t resampled;     /* neurons since the last line */
 	struct eval_result eval;        /* the last; fired is not kept */
 };
 
 struct run {
+	struct comm *comm;
 	struct sae *s;
+	struct tree *tree;
+	real *total;            /* the net's own gradients */
+	struct sae_sums *sums;  /* (leaves) gathered from all processes */
 	struct feed *feed;
 	struct resample_plan plan;
 	struct judge judge;
@@ -86,6 +93,26 @@ struct run {
 	char input_id[33], pick_id[33], init_id[33];
 };
 
+static bool lead(const struct run *r)
+{
+	return comm_rank(r->comm) == 0;
+}
+
+/* The sums of all leaves, in all processes. */
+static void gather_sums(struct run *r)
+{
+	const size_t own = tree_own(r->tree);
+
+	sae_leaf_sums(r->s, r->sums + tree_first(r->tree));
+	comm_gather(r->comm, r->sums, r->sums + tree_first(r->tree), own * sizeof(*r->sums));
+	r->now.rows = r->s->rows * comm_size(r->comm);
+}
+
+static void put_sums(struct run *r)
+{
+	sae_set_leaf_sums(r->s, r->sums + tree_first(r->tree), r->now.rows / comm_size(r->comm));
+}
+
 /* ---- metrics ---- */
 
 static void show(const struct run *r, const struct eval_result *e)
@@ -97,11 +124,12 @@ static void show(const struct run *r, const struct eval_result *e)
 		  e->loss_clean, e->loss_spliced, (unsigned long long)e->tokens);
 }
 
-/* A line of metrics: training since the line before, and an evaluation when asked for. */
+/* Of rank 0: a line of metrics, training since the line before, and an evaluation when asked for. */
 static void report(struct run *r, bool evaluated)
 {
 	struct saved *now = &r->now;
-	const struct sae_loss loss = sae_take_loss(r->s, r->lambda);
+	const struct sae_tally tally = { sae_add_leaves(r->sums, o.leaves), now->rows };
+	const struct sae_loss loss = sae_means(&tally, r->s->D, r->lambda);
 	const struct { const char *key; double v; } train[] = {
 		{ "loss", loss.loss }, { "mse", loss.mse }, { "l1", loss.l1 }, { "l0", loss.l0 },
 	};
@@ -124,7 +152,13 @@ static void report(struct run *r, bool evaluated)
 	}
 	buf_printf(b, "}");
 	metrics_add(r->metrics, b->p);
-	now->resampled = 0;
+}
+
+static void forget_sums(struct run *r)
+{
+	memset(r->sums, 0, o.leaves * sizeof(*r->sums));
+	r->now.rows = r->now.resampled = 0;
+	put_sums(r);
 }
 
 /* ---- resampling ---- */
@@ -143,7 +177,8 @@ static void pick_rows(void *arg, uint64_t row, size_t n, float *x)
 			die("'%s' ends within its rows", o.pick);
 }
 
-/* The bookkeeping that follows step k. */
+/* The bookkeeping that follows step k: each process knows what fired in its own leaves.  The change itself
+ * all make, of the same rows and weights. */
 static void resample(struct run *r, uint64_t k)
 {
 	const int64_t event = resample_event(&r->plan, k);
@@ -153,6 +188,7 @@ static void resample(struct run *r, uint64_t k)
 	resampler_watch(r->resampler, k);
 	if (event < 0)
 		return;
+	comm_and(r->comm, resampler_presumed(r->resampler), r->s->F);
 	if (r->pick)
 		shards_seek(r->pick, (uint64_t)event * r->picked);
 	const size_t n = resampler_change(r->resampler, &rows, 1 / (double)r->s->D, r->lambda, o.c.seed,
@@ -168,7 +204,7 @@ static struct recipe *recipe(const struct run *r)
 {
 	struct recipe *p = recipe_new("saetrain", OUTPUT_VERSION);
 	const struct { const char *key; uint64_t v; } whole[] = {
-		{ "features", o.features }, { "batch", o.batch }, { "steps", o.steps },
+		{ "features", o.features }, { "batch", o.batch }, { "leaves", o.leaves }, { "steps", o.steps },
 		{ "normalise_every", o.normalise_every }, { "resample_every", o.resample_every },
 		{ "resample_events", o.resample_events }, { "eval_every", o.eval_every },
 		{ "eval_contexts", o.eval_contexts }, { "log_every", o.log_every }, { "seed", o.c.seed },
@@ -189,16 +225,22 @@ static struct recipe *recipe(const struct run *r)
 	return p;
 }
 
+/* All processes hold the same, and compare it; rank 0 writes. */
 static void save(struct run *r, const struct recipe *p)
 {
 	struct buf *st = &r->state;
 
 	buf_clear(st);
-	r->now.tally = sae_tally(r->s);
+	comm_broadcast(r->comm, &r->now, sizeof(r->now));
+	comm_and(r->comm, resampler_presumed(r->resampler), r->s->F);
 	buf_add(st, &r->now, sizeof(r->now));
-	metrics_save(r->metrics, st);
+	buf_add(st, r->sums, o.leaves * sizeof(*r->sums));
 	buf_add(st, resampler_presumed(r->resampler), r->s->F);
 	sae_save_state(r->s, st);
+	comm_same(r->comm, st->p, st->n, "the weights");
+	if (!lead(r))
+		return;
+	metrics_save(r->metrics, st);
 	state_save(o.c.output, p, st);
 }
 
@@ -206,15 +248,17 @@ static bool resume(struct run *r, const struct recipe *p)
 {
 	struct buf st = { 0 };
 
-	if (!state_load(o.c.output, p, &st))
+	if (!comm_agree(r->comm, lead(r) && state_load(o.c.output, p, &st)))
 		return false;
+	comm_broadcast_buf(r->comm, &st);
 	struct cursor c = { st.p, st.n };
 
 	cursor_get(&c, &r->now, sizeof(r->now));
-	metrics_load(r->metrics, &c);
+	cursor_get(&c, r->sums, o.leaves * sizeof(*r->sums));
 	cursor_get(&c, resampler_presumed(r->resampler), r->s->F);
 	sae_load_state(r->s, &c);
-	sae_set_tally(r->s, &r->now.tally);
+	metrics_load(r->metrics, &c);
+	put_sums(r);
 	buf_free(&st);
 	say("going on after step %llu", (unsigned long long)r->now.step);
 	return true;
@@ -245,17 +289,47 @@ static void look(struct run *r, uint64_t k, const float *x)
 	prog_note("loss %.4f, L0 %.1f", loss.loss, loss.l0);
 }
 
+/* Gradients of this process's share of the batch x. */
+static void gradients(struct run *r, const float *x)
+{
+	const size_t rows = o.batch / o.leaves;
+
+	for (size_t leaf = 0; leaf < tree_own(r->tree); leaf++) {
+		sae_at_leaf(r->s, leaf, tree_leaf(r->tree));
+		sae_gradients(r->s, x + (tree_first(r->tree) + leaf) * rows * r->s->D, rows, r->lambda);
+		tree_add(r->tree);
+	}
+	sae_at_leaf(r->s, 0, r->total);
+}
+
 static void step(struct run *r, const float *x)
 {
 	struct saved *now = &r->now;
 	const uint64_t k = now->step++;
 
-	sae_step(r->s, x, o.batch, r->lambda, o.lr);
+	gradients(r, x);
 	if (r->s->be->host || now_secs() - r->looked > LOOK_EVERY)
-		look(r, k, x);
+		look(r, k, x); /* before others take part in what is no number */
+	tree_finish(r->tree);
+	sae_project(r->s);
+	sae_adam(r->s, o.lr);
 	if (k % o.normalise_every == 0)
 		sae_normalise(r->s);
 	resample(r, k);
+}
+
+/* What follows some steps: metrics, states. */
+static void mark(struct run *r, bool last, bool keep)
+{
+	const bool judged = last || r->now.step % o.eval_every == 0;
+	const bool line = judged || r->now.step % o.log_every == 0;
+
+	if (line || keep)
+		gather_sums(r);
+	if (line && lead(r))
+		report(r, judged && r->judge.t);
+	if (line)
+		forget_sums(r);
 }
 
 static void train(struct run *r, const struct recipe *state, bool resumable)
@@ -269,11 +343,11 @@ static void train(struct run *r, const struct recipe *state, bool resumable)
 	for (const float *x = feed_next(r->feed); x; ) {
 		step(r, x);
 		x = feed_next(r->feed);
-		const bool judged = r->now.step % o.eval_every == 0 || !x;
+		const bool due = !x || r->now.step % o.eval_every == 0 || now_secs() - saved >= o.save_every;
+		const bool keep = comm_agree(r->comm, resumable && due);
 
-		if (judged || r->now.step % o.log_every == 0)
-			report(r, judged && r->judge.t);
-		if (resumable && (judged || now_secs() - saved >= o.save_every)) {
+		mark(r, !x, keep);
+		if (keep) {
 			save(r, state);
 			saved = now_secs();
 		}
@@ -299,7 +373,7 @@ static void store(struct run *r)
 	struct tensors_writer *w = tensors_create();
 	char *tokens = meta_get(shards_meta(feed_shards(r->feed)), "tokens");
 	const struct { const char *key; uint64_t v; } whole[] = {
-		{ "features", o.features }, { "batch", o.batch }, { "steps", r->now.step },
+		{ "features", o.features }, { "batch", o.batch }, { "leaves", o.leaves }, { "steps", r->now.step },
 		{ "normalise_every", o.normalise_every }, { "resample_every", o.resample_every },
 		{ "resample_events", o.resample_events }, { "seed", o.c.seed },
 		{ "eval_contexts", o.eval_contexts },
@@ -350,29 +424,53 @@ static void init(struct run *r)
 	tensors_close(t);
 }
 
-/* From --init, a state or the seed to the finished checkpoint. */
+/* A leaf is a run of the batch's rows. */
+static void cut(struct run *r)
+{
+	if (o.batch % o.leaves)
+		die_usage("--leaves %llu does not divide --batch %llu", (unsigned long long)o.leaves,
+			  (unsigned long long)o.batch);
+	r->tree = tree_new(r->s->be, r->comm, o.leaves, r->total = r->s->g.enc, r->s->n_block);
+	r->sums = xcalloc(o.leaves, sizeof(*r->sums));
+	sae_set_leaves(r->s, tree_own(r->tree), o.leaves);
+	feed_share(r->feed, tree_first(r->tree) * (o.batch / o.leaves), tree_own(r->tree) * (o.batch / o.leaves));
+}
+
+/* From --init, a state or the seed to the last step. */
+static void run(struct run *r, bool resumable)
+{
+	struct recipe *state = recipe(r);
+
+	recipe_add(state, "backend", "%s %s", r->s->be->name, r->s->be->precision); /* a run goes on only where it began */
+	if (!resumable || !resume(r, state))
+		init(r);
+	if (lead(r))
+		metrics_start(r->metrics);
+	say("lambda %.9g for the mean over inputs and rows, %.9g where inputs are summed; --l1 %.9g", r->lambda,
+	    r->lambda * (double)r->s->D, r->lambda / L1_BATCH);
+	train(r, state, resumable);
+	recipe_free(state);
+}
+
 static void make(struct run *r, const struct recipe *p)
 {
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	const size_t D = shards_cols(feed_shards(r->feed));
 	const size_t eval_rows = judge_rows(&r->judge);
-	struct recipe *state = recipe(r);
 
-	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
 	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
 	r->resampler = resampler_new(r->s, &r->plan, o.batch);
-	judge_start(&r->judge, be);
-	if (!resumable || !resume(r, state))
-		init(r);
-	metrics_start(r->metrics);
-	say("lambda %.9g for the mean over inputs and rows, %.9g where inputs are summed; --l1 %.9g", r->lambda,
-	    r->lambda * (double)D, r->lambda / L1_BATCH);
-	train(r, state, resumable);
-	finish(r, p, resumable);
+	cut(r);
+	if (lead(r))
+		judge_start(&r->judge, be);
+	run(r, resumable);
+	if (lead(r))
+		finish(r, p, resumable);
 	prog_finish(r->now.step * o.batch * D * dtype_size(shards_dtype(feed_shards(r->feed))),
 		    2 * o.features * D * sizeof(float));
-	recipe_free(state);
+	tree_free(r->tree);
+	free(r->sums);
 	resampler_free(r->resampler);
 	sae_free(r->s);
 }
@@ -420,8 +518,11 @@ static uint64_t rows_to_keep(void)
 
 static void open_input(struct run *r, char **paths)
 {
-	const char *name = paths[0] && strcmp(paths[0], "-") ? paths[0] : "<stdin>";
+	const bool files = paths[0] && strcmp(paths[0], "-");
+	const char *name = files ? paths[0] : "<stdin>";
 
+	if (comm_size(r->comm) > 1 && !files)
+		die_usage("several processes read files, not a pipe");
 	r->feed = feed_open(paths, o.batch, o.steps, rows_to_keep());
 	struct shards *in = feed_shards(r->feed);
 	const size_t D = shards_cols(in), bytes = D * dtype_size(shards_dtype(in));
@@ -437,9 +538,18 @@ static void open_input(struct run *r, char **paths)
 		open_pick(r, D);
 }
 
-static int run_train(char **paths, double lambda)
+/* What the recipe says is already there. */
+static bool made(const struct run *r, const struct recipe *p)
 {
-	struct run r = { .lambda = lambda, .plan = { o.resample_every, o.resample_events, RESAMPLE_HEAD },
+	const char *metrics = metrics_path(r->metrics);
+	const bool again = shards_seekable(feed_shards(r->feed)) && (!metrics || file_exists(metrics));
+
+	return again && recipe_fresh(p, o.c.output);
+}
+
+static void run_train(struct comm *comm, char **paths, double lambda)
+{
+	struct run r = { .comm = comm, .lambda = lambda, .plan = { o.resample_every, o.resample_events, RESAMPLE_HEAD },
 		.judge = { .id = "none", .val.id = "none" }, .pick_id = "none", .init_id = "none" };
 
 	r.metrics = metrics_new(o.metrics, o.c.output);
@@ -453,10 +563,8 @@ static int run_train(char **paths, double lambda)
 	}
 	open_input(&r, paths);
 	struct recipe *p = recipe(&r);
-	const char *metrics = metrics_path(r.metrics);
-	const bool again = shards_seekable(feed_shards(r.feed)) && (!metrics || file_exists(metrics));
 
-	if (!again || !recipe_fresh(p, o.c.output))
+	if (!comm_agree(comm, lead(&r) && made(&r, p)))
 		make(&r, p);
 	judge_close(&r.judge);
 	if (r.pick)
@@ -466,10 +574,9 @@ static int run_train(char **paths, double lambda)
 	metrics_free(r.metrics);
 	buf_free(&r.line);
 	buf_free(&r.state);
-	return 0;
 }
 
-static int run_eval(void)
+static void run_eval(void)
 {
 	struct judge j = { 0 };
 	struct buf b = { 0 };
@@ -492,7 +599,6 @@ static int run_eval(void)
 	buf_free(&b);
 	judge_close(&j);
 	sae_free(s);
-	return 0;
 }
 
 /* lambda of DESIGN's loss, from --l1 (units of the reproduction) or --l1-mean */
@@ -510,6 +616,9 @@ static double parse_lambda(void)
 
 int main(int argc, char **argv)
 {
+	struct comm *comm = comm_open(argv[0]);
+
+	o.c.quiet = comm_rank(comm) != 0;
 	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
 	const double lambda = parse_lambda();
 
@@ -522,5 +631,10 @@ int main(int argc, char **argv)
 	if (!o.log_every)
 		o.log_every = o.eval_every >= 10 ? o.eval_every / 10 : 1;
 	pool_start(o.c.threads);
-	return o.eval ? run_eval() : run_train(paths, lambda);
+	if (!o.eval)
+		run_train(comm, paths, lambda);
+	else if (comm_rank(comm) == 0)
+		run_eval();
+	comm_close(comm);
+	return 0;
 }
