@@ -269,7 +269,7 @@ sweep: $(BIN)/htmlgen
 
 # ---- what is needed ------------------------------------------------------------------------
 BUILD_DEPS := gcc libc6-dev libzstd-dev libxxhash-dev libarchive-dev libjansson-dev libdnnl-dev
-CHECK_DEPS := perl zstd clang python3 python3-numpy chromium openmpi-bin libopenmpi-dev
+CHECK_DEPS := perl zstd clang g++ python3 python3-numpy chromium openmpi-bin libopenmpi-dev
 PARQUET_DEPS = $(if $(CORPUS),$(if $(shell find -L $(TEXT) -name '*.parquet' -print -quit),python3-venv))
 # peers: with OpenBLAS PyTorch's matrix products are a dozen times faster than with Debian's plain BLAS
 BENCH_DEPS := python3-torch libopenblas0-openmp python3-numpy python3-venv zstd
@@ -278,6 +278,7 @@ NEEDED = $(BUILD_DEPS) $(if $(filter check%,$(MAKECMDGOALS)),$(CHECK_DEPS)) $(PA
 .PHONY: deps help clean
 deps:
 	@tests/deps $(NEEDED)
+	@$(if $(filter check%,$(MAKECMDGOALS)),$(if $(NVCC),,echo 'no nvcc: the CUDA backend is built and checked with CUDA 13.0 or later'))
 	@$(if $(filter bench,$(MAKECMDGOALS)),tests/peers/venv out/venv-bench)
 	@$(if $(PARQUET_DEPS),out/venv/bin/python3 -c 'import pyarrow' 2>&- || { python3 -m venv out/venv && out/venv/bin/pip install -q pyarrow; })
 
@@ -320,7 +321,7 @@ $(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.
 	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
 
 # of the build and of make itself: once is enough
-PLAIN := $(addprefix tests/,t-build.sh t-make.sh t-kill.sh)
+PLAIN := $(addprefix tests/,t-build.sh t-make.sh t-kill.sh t-cuda.sh)
 PROVE = prove -j2 --timer --exec tests/run
 check: | $(filter deps,$(MAKECMDGOALS))
 	@$(MAKE) --no-print-directory -j$(THREADS) check-plain WERROR=-Werror
@@ -353,18 +354,25 @@ cusim_objects = $(patsubst tests/cuda/%.cpp,$(CUSIM_OBJ)/$1/%.o,$(wildcard tests
 define cusim_build
 # The emulator itself is never instrumented, the kernels are.
 $(CUSIM_OBJ)/$1/%.o: tests/cuda/%.cpp
-	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) -O3 $(CUSIM_DEFINE_$1) -c -o $$@ $$<)
+	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) -O3 $$(CUSIM_DEFINE_$1) -c -o $$@ $$<)
 $(CUSIM_OBJ)/$1/%.o: tests/cuda/%.cu
-	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
+	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $$(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
 $(CUSIM_OBJ)/$1/%.o: kernels/%.cu
-	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
+	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $$(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
+$(CUSIM_OBJ)/$1/demo.c.o: tests/cuda/demo.c
+	$$(call run,CC,$$@,$(CUSIM_CC_$1) -std=gnu11 -g -O1 $(WARN) $$(WERROR) -MMD -MP -isystem $$(CUDA_HOME)/include $$(CUSIM_SAN_$1) -c -o $$@ $$<)
+out/cuda/demo-$1: $(CUSIM_OBJ)/$1/demo.c.o $(CUSIM_OBJ)/$1/demo.o $(CUSIM_OBJ)/$1/bugs.o out/lib/libcusim-$1.a
+	$$(call run,LD,$$@,$(call cusim_cxx,$1) $$(CUSIM_SAN_$1) -rdynamic -o $$@ $$^ -lm)
 out/lib/libcusim-$1.a: $(call cusim_objects,$1)
 	$$(call run,AR,$$@,rm -f $$@ && ar rcs $$@ $$^)
 endef
 $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 -include $(wildcard $(CUSIM_OBJ)/*/*.d)
-.PHONY: cusim
-cusim: $(CUSIM_BUILDS:%=out/lib/libcusim-%.a)
+.PHONY: cusim check-cuda check-cuda-long
+check-cuda:
+	@$(PROVE) tests/t-cuda.sh
+check-cuda-long: check-cuda
+cusim: $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
 
 # ---- speed ---------------------------------------------------------------------------------
 # Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.

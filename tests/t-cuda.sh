@@ -1,0 +1,90 @@
+# The CUDA path without a card: an emulated runtime that finds what a sanitizer of a real device would.
+TOP=$(cd "$(dirname "$0")/.." && pwd)
+NVCC=$(ls /usr/local/cuda/bin/nvcc 2>/dev/null || command -v nvcc)
+if [ -z "$NVCC" ]; then
+	echo "1..0 # SKIP check-cuda needs nvcc and the headers of CUDA 13.0 or later"
+	exit 0
+fi
+. "$(dirname "$0")/lib.sh"
+cd "$TOP" || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL
+export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=exitcode=66
+DEMO=out/cuda/demo
+ok "emulator and demo build without a warning, with g++ and clang++" make -s --no-print-directory -j2 cusim WERROR=-Werror
+
+quiet() { "$@" >"$TMP/.log" 2>&1; }
+clean() { # build settings… -- the demo's own tests pass
+	local build=$1
+	shift
+	env "$@" "$DEMO-$build" && ! grep -q '^not ok' "$TMP/.out"
+}
+for seed in 0 1 2 3; do
+	for lazy in 0 1; do ok "demo, seed $seed, lazy $lazy" clean plain CUSIM_SEED=$seed CUSIM_LAZY=$lazy; done
+	ok "... under ASan and UBSan" clean address CUSIM_SEED=$seed
+done
+ok "... under TSan" clean thread CUSIM_SEED=0
+ok "... under TSan, random order" clean thread CUSIM_SEED=1 CUSIM_LAZY=1
+ok "... where cublasLt refuses" clean plain CUSIM_NOLT=1
+
+# Which check finds which bug: plain, random and lazy, ASan and UBSan, TSan; none alone finds all.
+found() { # bug -- a line like 1-1-
+	local line=
+	quiet env CUSIM_SEED=0 $DEMO-plain bug $1 && line+=- || line+=1
+	quiet env CUSIM_SEED=1 CUSIM_LAZY=1 $DEMO-plain bug $1 && line+=- || line+=1
+	quiet env CUSIM_SEED=1 $DEMO-address bug $1 && line+=- || line+=1
+	quiet env CUSIM_SEED=0 $DEMO-thread bug $1 && line+=- || line+=1
+	echo $line
+}
+finds() { # bug want
+	local got
+	got=$( { found $1; } 2>/dev/null)
+	[ "$got" = "$2" ] || { echo "found by $got, should be $2"; return 1; }
+}
+while read -r bug want name; do
+	ok "planted bug $bug ($name) is found by $want" finds $bug $want
+done <<'END'
+1 1111 missing __syncthreads
+2 --1- global memory out of bounds
+3 1111 shared memory out of bounds
+4 ---1 += on global memory without an atomic
+5 1111 shuffle mask naming absent lanes
+6 1111 divergent barriers
+7 --1- misaligned vector load
+8 1111 uninitialised shared memory
+9 1111 missing __syncwarp
+10 ---1 read of another block's output
+11 1111 more shared memory than opted in to
+20 1111 host pointer to a kernel
+21 -1-- no wait for the copy
+22 -1-- pinned buffer refilled early
+23 -1-- device buffer overwritten early
+24 -1-- no synchronisation before the result is read
+25 1111 host reads device memory
+26 1111 product that runs past its operand
+END
+
+# Every call of the runtime that can fail does so once; each time the program says which and ends.
+CUSIM_COUNT="$TMP/tally" $DEMO-plain >/dev/null
+CALLS=$(awk -F'\t' '$1 == "calls" { print $3 }' "$TMP/tally")
+fails_everywhere() {
+	local n
+	for ((n = 1; n <= CALLS; n++)); do
+		CUSIM_FAIL=$n $DEMO-plain >/dev/null 2>"$TMP/.why"
+		[ $? = 3 ] && [ "$(wc -l <"$TMP/.why")" = 1 ] || { echo "call $n: $(cat "$TMP/.why")"; return 1; }
+	done
+}
+ok "each of $CALLS calls of the runtime fails once, and is reported" fails_everywhere
+
+# A dry run counts what a real one does, and executes nothing.
+CUSIM_DRY=1 CUSIM_COUNT="$TMP/dry" $DEMO-plain >/dev/null
+ok "a dry run's tally is that of a real one" cmp "$TMP/tally" "$TMP/dry"
+tallied() { # kind name column want
+	local got
+	got=$(awk -F'\t' -v k="$1" -v n="$2" -v c="$3" '$1 == k && $2 == n { print $c }' "$TMP/tally")
+	[ "$got" = "$4" ] || { echo "$1 $2: $got, not $4"; return 1; }
+}
+ok "FLOPs of the head's product" tallied gemm "1003 37 256 bf16 bf16" 5 $((2 * 1003 * 37 * 256))
+ok "... its operands" tallied gemm "1003 37 256 bf16 bf16" 6 $((2 * 256 * (1003 + 37)))
+ok "bytes announced by a launcher" tallied kernel transpose_kernel 6 $((4 * 45 * 70))
+ok "launches: 6 steps and 3 graphs of 2" tallied kernel saxpy_kernel 3 12
+done_testing
