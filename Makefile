@@ -372,7 +372,11 @@ $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 check-cuda:
 	@$(PROVE) tests/t-cuda.sh
 check-cuda-long: check-cuda
-cusim: $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
+# What nvcc makes of the demo, for ptx_run.cpp.
+PTX_TARGETS := 80 90
+out/cuda/demo-%.ptx: tests/cuda/demo.cu tests/cuda/demo.h kernels/cu.h
+	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$* -ptx -o $@ $<)
+cusim: $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
 
 # ---- speed ---------------------------------------------------------------------------------
 # Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.

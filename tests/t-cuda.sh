@@ -25,6 +25,8 @@ done
 ok "... under TSan" clean thread CUSIM_SEED=0
 ok "... under TSan, random order" clean thread CUSIM_SEED=1 CUSIM_LAZY=1
 ok "... where cublasLt refuses" clean plain CUSIM_NOLT=1
+# nvcc's own code of the same kernels, for two architectures
+for target in 80 90; do ok "... as nvcc's PTX for compute_$target" clean plain CUSIM_PTX=out/cuda/demo-$target.ptx; done
 
 # Which check finds which bug: plain, random and lazy, ASan and UBSan, TSan; none alone finds all.
 found() { # bug -- a line like 1-1-
@@ -86,5 +88,12 @@ tallied() { # kind name column want
 ok "FLOPs of the head's product" tallied gemm "1003 37 256 bf16 bf16" 5 $((2 * 1003 * 37 * 256))
 ok "... its operands" tallied gemm "1003 37 256 bf16 bf16" 6 $((2 * 256 * (1003 + 37)))
 ok "bytes announced by a launcher" tallied kernel transpose_kernel 6 $((4 * 45 * 70))
+# What launchers announce is what the PTX touches: within 2 % and 256 bytes, each byte counted once.
+CUSIM_PTX=out/cuda/demo-80.ptx CUSIM_COUNT="$TMP/touched" $DEMO-plain >/dev/null
+announced() {
+	awk -F'\t' 'function off(a, b) { return a > 1.02 * b + 256 || b > 1.02 * a + 256 }
+		$1 == "kernel" { n++; if (off($6, $8) || off($7, $9)) { print; bad = 1 } } END { exit bad || n < 6 }' "$TMP/touched"
+}
+ok "bytes announced are bytes touched, kernel by kernel" announced
 ok "launches: 6 steps and 3 graphs of 2" tallied kernel saxpy_kernel 3 12
 done_testing

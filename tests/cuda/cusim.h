@@ -277,7 +277,7 @@ template <class To, class From> To cusim_bits(From from)
 	static_assert(sizeof(To) == sizeof(From), "the same bits under another type");
 	To to;
 
-	memcpy(&to, &from, sizeof(to));
+	memcpy((void *)&to, (const void *)&from, sizeof(to));
 	return to;
 }
 static inline unsigned __float_as_uint(float f) { return cusim_bits<unsigned>(f); }
