@@ -66,6 +66,9 @@ blob[len(blob) // 2] ^= 0x40
 put("bad.deb", ar([("debian-binary", b"2.0\n"), ("data.tar.xz", bytes(blob))]))
 put("lines.bad", b"".join(l.encode() for l in lines[:6]) + b'{"text": "cut\n' + lines[7].encode())
 put("first.bad", b"x" + data[1:])
+many = open("big.jsonl", "rb").read().splitlines(keepends=True)
+put("twice.bad", b"".join(many[:3000]) + b'{"text": 1}\n' + b"".join(many[:900]) + b"x\n" + b"".join(many))
+put("bad.tar", tar([("a.json", data), ("b.json", data + b'{"text": "\\x"}\n'), ("c.json", b"".join(many))]))
 put("nofield.jsonl", lines[0].encode() + b'{"id": 7}\n')
 put("v7.bin", struct.pack("<256i", 20240520, 7, 2, *[0] * 253) + b"\1\0\2\0")
 put("beyond.bin", struct.pack("<256i", 20240520, 1, 2, *[0] * 253) + b"\1\0\xff\xff")
@@ -246,6 +249,8 @@ ok "nanoGPT's format resumes too" eval '
 
 # What is refused.
 fails 1 "a cut line" "'lines.bad' line 7" $tok -o x lines.bad
+fails 1 "two bad lines: the first is named, whatever the threads" "'twice.bad' line 3001: the field is not a string" $tok -j 3 -o x twice.bad
+fails 1 "a bad line in a member" "'bad.tar' member 'b.json' line 41: damaged JSON" $tok -j 3 -o x bad.tar
 fails 1 "a damaged first line" "'first.bad' line 1" $tok -o x first.bad
 fails 1 "a line without the field" "'nofield.jsonl' line 2: no such field ('text' is wanted)" $tok -o x nofield.jsonl
 fails 1 "a field that is not there" "('body' is wanted)" $tok --field body -o x "$tiny"
