@@ -33,8 +33,13 @@ static const std::function<void()> *body;
 const char *kernel_name;
 
 // What TSan is told to order by.  Two of each, used in turn: a thread released from one barrier may
-// reach the next before another has left the first.
-[[maybe_unused]] static char barrier_sync[2], warp_sync[MAX_THREADS / WARP][2], grid_sync;
+// reach the next before another has left the first.  Every block takes places of its own: with the
+// last block's it would be ordered after that one, which hides what a missing fence does.
+struct sync_places {
+	u64 barrier[2], warp[MAX_THREADS / WARP][2];    // TSan tells addresses apart by 8 bytes
+};
+[[maybe_unused]] static sync_places block_places[1024], *sync_at = block_places;
+[[maybe_unused]] static u64 grid_sync;
 [[maybe_unused]] static int barrier_turn, warp_turn[MAX_THREADS / WARP];
 [[maybe_unused]] static void *scheduler_tsan;
 
@@ -126,14 +131,14 @@ int barrier(int predicate, place from)
 	t.from = from;
 	at_barrier++;
 	predicates += predicate != 0;
-	TSAN(__tsan_release(&barrier_sync[turn]));
+	TSAN(__tsan_release(&sync_at->barrier[turn]));
 	if (at_barrier == live) {
 		release_barrier();
 		t.state = RUNNING;
 	} else {
 		suspend();
 	}
-	TSAN(__tsan_acquire(&barrier_sync[turn]));
+	TSAN(__tsan_acquire(&sync_at->barrier[turn]));
 	return barrier_result;
 }
 
@@ -236,11 +241,11 @@ u64 warp_meet(warp_kind kind, unsigned mask, u64 value, int source, place from)
 	in_warp++;
 	// Only __syncwarp orders memory.  CUDA promises nothing of shuffles and votes, so they add no
 	// edge, and code that leans on them is reported as the race it is.
-	TSAN(if (kind == SYNCWARP) __tsan_release(&warp_sync[warp][turn]));
+	TSAN(if (kind == SYNCWARP) __tsan_release(&sync_at->warp[warp][turn]));
 	try_warp(warp, mask);
 	if (t.state != RUNNING)
 		suspend();
-	TSAN(if (kind == SYNCWARP) __tsan_acquire(&warp_sync[warp][turn]));
+	TSAN(if (kind == SYNCWARP) __tsan_acquire(&sync_at->warp[warp][turn]));
 	return t.result;
 }
 
@@ -350,6 +355,8 @@ static void drop_ended()
 static void begin_contexts()
 {
 	fiber_renew_all(thread_count);
+	if (++sync_at == block_places + sizeof(block_places) / sizeof(*block_places))
+		sync_at = block_places;
 	for (int i = 0; i < thread_count; i++)
 		threads[i].tsan = __tsan_create_fiber(0);
 }
