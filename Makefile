@@ -371,12 +371,15 @@ $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 .PHONY: cusim check-cuda check-cuda-long
 check-cuda:
 	@$(PROVE) tests/t-cuda.sh
-check-cuda-long: check-cuda
+check-cuda-long: check-cuda cusim
+	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate tests/cuda/demo.cu tests/cuda/demo.redundant tests/cuda/mutant
 # What nvcc makes of the demo, for ptx_run.cpp.
 PTX_TARGETS := 80 90
 out/cuda/demo-%.ptx: tests/cuda/demo.cu tests/cuda/demo.h kernels/cu.h
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$* -ptx -o $@ $<)
-cusim: $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
+out/cuda/occupancy: tests/cuda/occupancy.cpp
+	$(call run,CXX,$@,g++ -O1 -Wall -Wextra -isystem $(CUDA_HOME)/include -o $@ $<)
+cusim: out/cuda/occupancy $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
 
 # ---- speed ---------------------------------------------------------------------------------
 # Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.

@@ -33,8 +33,8 @@ static const std::function<void()> *body;
 const char *kernel_name;
 
 // What TSan is told to order by.  Two of each, used in turn: a thread released from one barrier may
-// reach the next before another has left the first.  Every block takes places of its own: with the
-// last block's it would be ordered after that one, which hides what a missing fence does.
+// reach the next before another has left the first.  Every block takes places of its own: at the last
+// block's it would be ordered after that one, which hides what a missing fence does.
 struct sync_places {
 	u64 barrier[2], warp[MAX_THREADS / WARP][2];    // TSan tells addresses apart by 8 bytes
 };
@@ -343,6 +343,8 @@ static void choose_thread_order()
 #ifdef CUSIM_TSAN
 // Contexts of ended threads are kept until the grid ends, or until there are many: with clang 14
 // destroying 256 of them orders every later block after the earlier ones, which hides races.
+// TSan's history is short, besides: of blocks that wait at a barrier, a race with the block before is
+// seen with 128 threads a block and missed with 256; one of the last block with all others needs 64.
 static std::vector<void *> ended;
 
 static void drop_ended()
