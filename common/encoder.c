@@ -226,6 +226,19 @@ void encoder_skip(struct encoder *e, struct place done)
 			die("'%s' has fewer documents than before", e->paths[done.input]);
 }
 
+/* While another thread is at the batch that is wanted, the last of those that wait is encoded here. */
+static void help(struct encoder *e, struct batch *wanted)
+{
+	for (size_t i = e->posted; i > e->taken && !task_done(&wanted->task); i--) {
+		struct batch *b = &e->ring[(i - 1) % e->slots];
+
+		if (b != wanted && !task_done(&b->task)) {
+			task_wait(&b->task);
+			return;
+		}
+	}
+}
+
 static _Noreturn void die_bad_line(const struct batch *b)
 {
 	const struct item *d = &b->item[b->n_encoded];
@@ -249,6 +262,7 @@ const struct encoded_batch *encoder_next(struct encoder *e)
 		return NULL;
 	struct batch *b = &e->ring[e->taken++ % e->slots];
 
+	help(e, b);
 	task_wait(&b->task);
 	if (b->wrong)
 		die_bad_line(b);
