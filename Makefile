@@ -285,6 +285,7 @@ deps:
 define HELP
 make deps demo           text to feature pages on this machine, in minutes
 make deps check          all tests
+make check-cuda          the CUDA path without a card; check-cuda-long also deletes each barrier in turn
 make STAGE               up to one of: tokens gpt acts mix pick sae top texts html
 make neuronpedia         the pages' data for other viewers; NP_MODEL= NP_SET= their names there
 make sae L1=1e-6         one knob changed: what follows from it is made again
@@ -370,16 +371,19 @@ $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 -include $(wildcard $(CUSIM_OBJ)/*/*.d)
 .PHONY: cusim check-cuda check-cuda-long
 check-cuda:
-	@$(PROVE) tests/t-cuda.sh
+	@NVCC='$(NVCC)' $(PROVE) tests/t-cuda.sh
 check-cuda-long: check-cuda cusim
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate tests/cuda/demo.cu tests/cuda/demo.redundant tests/cuda/mutant
 # What nvcc makes of the demo, for ptx_run.cpp.
 PTX_TARGETS := 80 90
-out/cuda/demo-%.ptx: tests/cuda/demo.cu tests/cuda/demo.h kernels/cu.h
+$(PTX_TARGETS:%=out/cuda/demo-%.ptx) out/cuda/bugs-80.ptx: tests/cuda/demo.h kernels/cu.h
+$(PTX_TARGETS:%=out/cuda/demo-%.ptx): out/cuda/demo-%.ptx: tests/cuda/demo.cu
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$* -ptx -o $@ $<)
+out/cuda/bugs-80.ptx: tests/cuda/bugs.cu
+	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_80 -ptx -o $@ $<)
 out/cuda/occupancy: tests/cuda/occupancy.cpp
 	$(call run,CXX,$@,g++ -O1 -Wall -Wextra -isystem $(CUDA_HOME)/include -o $@ $<)
-cusim: out/cuda/occupancy $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
+cusim: out/cuda/occupancy out/cuda/bugs-80.ptx $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
 
 # ---- speed ---------------------------------------------------------------------------------
 # Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.

@@ -1,10 +1,11 @@
 # The CUDA path without a card: an emulated runtime that finds what a sanitizer of a real device would.
 TOP=$(cd "$(dirname "$0")/.." && pwd)
-NVCC=$(ls /usr/local/cuda/bin/nvcc 2>/dev/null || command -v nvcc)
-if [ -z "$NVCC" ]; then
-	echo "1..0 # SKIP check-cuda needs nvcc and the headers of CUDA 13.0 or later"
-	exit 0
-fi
+NVCC=${NVCC-$(ls /usr/local/cuda/bin/nvcc 2>/dev/null || command -v nvcc)}
+skip_all() { echo "1..0 # SKIP check-cuda needs $1"; exit 0; }
+[ -n "$NVCC" ] && [ -e "$(dirname "$(realpath "$NVCC")")/../include/cuda_runtime_api.h" ] ||
+	skip_all "nvcc and the headers of CUDA 13.0 or later"
+[ "$(uname -m)" = x86_64 ] || skip_all "an x86-64 processor: the emulator switches its stacks"
+command -v g++ >/dev/null && command -v clang++ >/dev/null || skip_all "g++ and clang++"
 . "$(dirname "$0")/lib.sh"
 cd "$TOP" || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL
@@ -28,13 +29,14 @@ ok "... where cublasLt refuses" clean plain CUSIM_NOLT=1
 # nvcc's own code of the same kernels, for two architectures
 for target in 80 90; do ok "... as nvcc's PTX for compute_$target" clean plain CUSIM_PTX=out/cuda/demo-$target.ptx; done
 
-# Which check finds which bug: plain, random and lazy, ASan and UBSan, TSan; none alone finds all.
-found() { # bug -- a line like 1-1-
+# Which check finds which bug: plain, random and lazy, ASan and UBSan, TSan, nvcc's PTX; none finds all.
+found() { # bug -- a line like 1-1-1
 	local line=
 	quiet env CUSIM_SEED=0 $DEMO-plain bug $1 && line+=- || line+=1
 	quiet env CUSIM_SEED=1 CUSIM_LAZY=1 $DEMO-plain bug $1 && line+=- || line+=1
 	quiet env CUSIM_SEED=1 $DEMO-address bug $1 && line+=- || line+=1
 	quiet env CUSIM_SEED=0 $DEMO-thread bug $1 && line+=- || line+=1
+	quiet env CUSIM_PTX=out/cuda/demo-80.ptx:out/cuda/bugs-80.ptx $DEMO-plain bug $1 && line+=- || line+=1
 	echo $line
 }
 finds() { # bug want
@@ -45,24 +47,24 @@ finds() { # bug want
 while read -r bug want name; do
 	ok "planted bug $bug ($name) is found by $want" finds $bug $want
 done <<'END'
-1 1111 missing __syncthreads
-2 --1- global memory out of bounds
-3 1111 shared memory out of bounds
-4 ---1 += on global memory without an atomic
-5 1111 shuffle mask naming absent lanes
-6 1111 divergent barriers
-7 --1- misaligned vector load
-8 1111 uninitialised shared memory
-9 1111 missing __syncwarp
-10 ---1 read of another block's output
-11 1111 more shared memory than opted in to
-20 1111 host pointer to a kernel
-21 -1-- no wait for the copy
-22 -1-- pinned buffer refilled early
-23 -1-- device buffer overwritten early
-24 -1-- no synchronisation before the result is read
-25 1111 host reads device memory
-26 1111 product that runs past its operand
+1 11111 missing __syncthreads
+2 --1-1 global memory out of bounds
+3 11111 shared memory out of bounds
+4 ---1- += on global memory without an atomic
+5 11111 shuffle mask naming absent lanes
+6 1111- divergent barriers, which nvcc makes one of
+7 --1-1 misaligned vector load
+8 11111 uninitialised shared memory
+9 11111 missing __syncwarp
+10 ---1- read of another block's output
+11 11111 more shared memory than opted in to
+20 11111 host pointer to a kernel
+21 -1--- no wait for the copy
+22 -1--- pinned buffer refilled early
+23 -1--- device buffer overwritten early
+24 -1--- no synchronisation before the result is read
+25 11111 host reads device memory
+26 11111 product that runs past its operand
 END
 
 # Every call of the runtime that can fail does so once; each time the program says which and ends.

@@ -59,7 +59,7 @@ __global__ void misaligned_vector(float *y, const float *x)
 	const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
 	const float4 v = *reinterpret_cast<const float4 *>(x + (i & 63) + 1);
 
-	y[i] = v.x;
+	y[i] = v.x + v.y + v.z + v.w;   // all four, or nvcc loads one alone
 }
 
 __global__ void uninitialised_shared(float *y)
