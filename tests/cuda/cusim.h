@@ -272,6 +272,15 @@ static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 
+static inline unsigned __brev(unsigned x)
+{
+	unsigned reversed = 0;
+
+	for (int i = 0; i < 32; i++, x >>= 1)
+		reversed = reversed << 1 | (x & 1);
+	return reversed;
+}
+
 template <class To, class From> To cusim_bits(From from)
 {
 	static_assert(sizeof(To) == sizeof(From), "the same bits under another type");

@@ -60,6 +60,10 @@ static void make_current(int i)
 	const unsigned u = (unsigned)i;
 
 	current = i;
+	if (u < blockDim.x) {   // most blocks are one row: no division
+		threadIdx = { u, 0, 0 };
+		return;
+	}
 	threadIdx.x = u % blockDim.x;
 	threadIdx.y = u / blockDim.x % blockDim.y;
 	threadIdx.z = u / blockDim.x / blockDim.y;
@@ -95,7 +99,7 @@ static void shuffle_ready(int from)     // those made ready since there were `fr
 
 static bool same_place(place a, place b)
 {
-	return a.line == b.line && !strcmp(a.file, b.file);
+	return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
 }
 
 // ---- barriers

@@ -286,6 +286,57 @@ static void test_transpose(cudaStream_t s)
 	check(error == 0, "transpose");
 }
 
+static unsigned mixed_bits(unsigned v)
+{
+	const unsigned by = v & 31, rotated = by ? v << by | v >> (32 - by) : v;
+	const uint64_t wide = v * 0x9E3779B97F4A7C15ull;
+	unsigned ones = 0, zeros = 0, reversed = 0;
+
+	for (int i = 0; i < 32; i++) {
+		ones += v >> i & 1;
+		reversed |= (v >> i & 1) << (31 - i);
+	}
+	while (zeros < 32 && !(v >> (31 - zeros) & 1))
+		zeros++;
+	return rotated ^ (unsigned)(wide >> 32) ^ (v >> 3 & 0x1ffu) ^ ones << 7 ^ zeros ^ reversed;
+}
+
+static void test_bits(cudaStream_t s)
+{
+	enum { COUNT = 1000 };
+	unsigned in[COUNT], out[COUNT], wrong = 0;
+
+	for (unsigned i = 0; i < COUNT; i++)
+		in[i] = i < 33 ? (i ? 1u << (i - 1) : 0) : i * 2654435761u;
+	unsigned *dev_in = device(sizeof(in), in), *dev_out = device(sizeof(out), NULL);
+	CU(demo_bits(dev_out, dev_in, COUNT, s));
+	fetch(out, dev_out, sizeof(out), s);
+	CU(cudaStreamSynchronize(s));
+	for (int i = 0; i < COUNT; i++)
+		wrong += out[i] != mixed_bits(in[i]);
+	check(wrong == 0, "bits: %u wrong", wrong);
+}
+
+/* Operands of 1 + 2^-12: TF32 has no room for the last bit, float has. */
+static void test_precisions(cublasHandle_t blas, cudaStream_t s)
+{
+	enum { SIDE = 16 };
+	const cublasComputeType_t compute[2] = { CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_COMPUTE_32F_FAST_TF32 };
+	float in[SIDE * SIDE], out[2][SIDE * SIDE];
+
+	for (int i = 0; i < SIDE * SIDE; i++)
+		in[i] = 1 + 0x1p-12f;
+	float *dev_in = device(sizeof(in), in), *dev_out = device(sizeof(in), NULL);
+	for (int i = 0; i < 2; i++) {
+		BLAS(cublasGemmEx(blas, CUBLAS_OP_N, CUBLAS_OP_T, SIDE, SIDE, SIDE, &one, dev_in, CUDA_R_32F, SIDE, dev_in,
+				  CUDA_R_32F, SIDE, &zero, dev_out, CUDA_R_32F, SIDE, compute[i], CUBLAS_GEMM_DEFAULT));
+		fetch(out[i], dev_out, sizeof(in), s);
+		CU(cudaStreamSynchronize(s));
+	}
+	check(out[0][5] == (float)(SIDE * (1 + 0x1p-12) * (1 + 0x1p-12)), "a product in float: %.9g", out[0][5]);
+	check(out[1][5] == SIDE, "the same in TF32: %.9g", out[1][5]);
+}
+
 /* ---- double-buffered copies on one stream, work and a captured graph on another */
 
 enum { SLOT = 1000, STEPS = 6, NO_WAIT = 21, EARLY_REFILL, EARLY_COPY, NO_SYNC };
@@ -429,6 +480,8 @@ int main(int argc, char **argv)
 	test_lt(s);
 	test_histogram_and_sum(s);
 	test_transpose(s);
+	test_bits(s);
+	test_precisions(blas, s);
 	test_streams(0);
 	BLAS(cublasDestroy(blas));
 	CU(cudaStreamDestroy(s));

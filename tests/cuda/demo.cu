@@ -165,6 +165,20 @@ __global__ void saxpy_kernel(float *__restrict__ y, const float *__restrict__ x,
 		y[i] += a * x[i];
 }
 
+// Bit operations that compilers make of shifts and masks.
+__global__ void bits_kernel(unsigned *__restrict__ y, const unsigned *__restrict__ x, int n)
+{
+	const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+
+	if (i >= n)
+		return;
+	const unsigned v = x[i], by = v & 31;
+	const unsigned rotated = v << by | v >> ((32 - by) & 31);
+	const unsigned long long wide = (unsigned long long)v * 0x9E3779B97F4A7C15ull;
+	y[i] = rotated ^ (unsigned)(wide >> 32) ^ (v >> 3 & 0x1ffu) ^ (unsigned)__popc(v) << 7 ^ (unsigned)__clz((int)v) ^
+	       __brev(v);
+}
+
 static const __nv_bfloat16 *bf16(const bf16_bits *p) { return reinterpret_cast<const __nv_bfloat16 *>(p); }
 static __nv_bfloat16 *bf16(bf16_bits *p) { return reinterpret_cast<__nv_bfloat16 *>(p); }
 
@@ -212,5 +226,12 @@ cudaError_t demo_saxpy(float *y, const float *x, float a, int n, cudaStream_t st
 {
 	CU_TRAFFIC((size_t)n * 8, (size_t)n * 4);
 	LAUNCH(saxpy_kernel, (unsigned)(n + 255) / 256, 256, 0, stream, y, x, a, n);
+	return cudaGetLastError();
+}
+
+cudaError_t demo_bits(unsigned *y, const unsigned *x, int n, cudaStream_t stream)
+{
+	CU_TRAFFIC((size_t)n * 4, (size_t)n * 4);
+	LAUNCH(bits_kernel, (unsigned)(n + 255) / 256, 256, 0, stream, y, x, n);
 	return cudaGetLastError();
 }

@@ -25,6 +25,8 @@ cudaError_t demo_histogram(unsigned *count, const int *x, int n, int bins, cudaS
 cudaError_t demo_sum(float *out, float *part, unsigned *ticket, const float *x, int n, cudaStream_t stream);
 cudaError_t demo_transpose(float *y, const float *x, int rows, int columns, cudaStream_t stream);
 cudaError_t demo_saxpy(float *y, const float *x, float a, int n, cudaStream_t stream);
+/* y = a mix of rotations, shifts, masks and counts of bits of x */
+cudaError_t demo_bits(unsigned *y, const unsigned *x, int n, cudaStream_t stream);
 /* n a multiple of 256 */
 cudaError_t demo_bug(int which, float *y, const float *x, int n, cudaStream_t stream);
 

@@ -14,6 +14,10 @@
  *	cusim_count.cpp    the tally of launches, FLOPs and bytes
  *	ptx_parse.cpp, ptx_run.cpp   nvcc's own code, interpreted
  *
+ * Not emulated: cooperative groups, cp.async, mma, inline PTX, printf on the
+ * device, device pointer mode of cuBLAS; approximate functions are exact ones;
+ * memory is sequentially consistent (TSan tells what leans on that); speed.
+ *
  * One OS thread runs everything.  None of it is instrumented by a sanitizer,
  * also where the kernels are: the emulator's own accesses are not the program's.
  */

@@ -17,7 +17,7 @@ namespace cusim {
 	X(cvt, CVT) X(cvta, CVTA) X(bra, BRA) X(bar, BAR) X(barrier, BARRIER) X(shfl, SHFL) X(vote, VOTE) \
 	X(atom, ATOM) X(red, RED) X(ex2, EX2) X(lg2, LG2) X(rcp, RCP) X(sqrt, SQRT) X(rsqrt, RSQRT) X(tanh, TANH) \
 	X(membar, MEMBAR) X(fence, FENCE) X(ret, RET) X(exit, EXIT) X(popc, POPC) X(clz, CLZ) X(bfe, BFE) \
-	X(prmt, PRMT) X(trap, TRAP)
+	X(bfi, BFI) X(shf, SHF) X(brev, BREV) X(prmt, PRMT) X(trap, TRAP)
 #define PTX_ENUM(name, identifier) OP_##identifier,
 enum opcode { PTX_OPCODES(PTX_ENUM) OP_COUNT };
 #undef PTX_ENUM

@@ -68,6 +68,9 @@ private:
 	void set_predicate();
 	void convert_value();
 	void extract_bits();
+	void insert_bits();
+	void funnel_shift();
+	void reverse_bits();
 	void permute_bytes();
 	u64 shifted();
 	void wait_at_barrier();
@@ -328,6 +331,33 @@ void ptx_block::extract_bits()
 	result(now->type.kind == 's' && length ? (u64)extend_sign(v, (int)length) : v);
 }
 
+// bfi d, a, b, at, length: b with its bits [at, at + length) taken from a
+void ptx_block::insert_bits()
+{
+	const u64 at = argument(3, { 'u', 32 }) & 255, length = argument(4, { 'u', 32 }) & 255;
+	const u64 bits = at > 63 ? 0 : truncate(~0ull, (int)(length > 64 ? 64 : length)) << at;
+
+	result((argument(2) & ~bits) | ((at > 63 ? 0 : argument(1) << at) & bits));
+}
+
+// shf.l|r.wrap|clamp d, low, high, by: 32 bits of the 64 of high:low, shifted
+void ptx_block::funnel_shift()
+{
+	const u64 both = truncate(argument(1), 32) | truncate(argument(2), 32) << 32, given = argument(3);
+	const u64 by = has_word(*now, "wrap") ? given & 31 : truncate(given, 32) > 32 ? 32 : truncate(given, 32);
+
+	result(now->words[1] == "l" ? both << by >> 32 : both >> by);
+}
+
+void ptx_block::reverse_bits()
+{
+	u64 v = argument(1), r = 0;
+
+	for (int i = 0; i < now->type.bits; i++, v >>= 1)
+		r = r << 1 | (v & 1);
+	result(r);
+}
+
 void ptx_block::permute_bytes()
 {
 	const u64 bytes = truncate(argument(1), 32) | truncate(argument(2), 32) << 32, selectors = argument(3);
@@ -528,6 +558,9 @@ bool ptx_block::logic_step()
 	case OP_SHL:
 	case OP_SHR: result(shifted()); return true;
 	case OP_BFE: extract_bits(); return true;
+	case OP_BFI: insert_bits(); return true;
+	case OP_SHF: funnel_shift(); return true;
+	case OP_BREV: reverse_bits(); return true;
 	case OP_PRMT: permute_bytes(); return true;
 	default: return false;
 	}
