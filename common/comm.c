@@ -80,21 +80,28 @@ static void no_stdout(void)
 	close(fd);
 }
 
-static void start_plugin(uint64_t n)
+static void start(void)
+{
+	job.open = true;
+	base_of_many(let_others_speak, end_job);
+	atexit(finish);
+}
+
+static void open_plugin(uint64_t n)
 {
 	char *path = plugin_path();
 	/* global: what the library opens itself looks for its symbols there */
 	void *lib = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
 
 	if (!lib)
-		die("one of %llu processes, and no way to talk to the others: %s; make deps check builds it, with mpicc",
+		die("one of %llu processes, and no way to talk to the others: %s (make builds it where mpicc is)",
 		    (unsigned long long)n, dlerror());
-	union { void *p; comm_start_fn *fn; } start = { dlsym(lib, "comm_start") };
+	union { void *p; comm_start_fn *fn; } sym = { dlsym(lib, "comm_start") };
 
-	if (!start.p || !start.fn(&job.ops, COMM_ABI))
+	if (!sym.p || !sym.fn(&job.ops, COMM_ABI))
 		die("'%s' is of another version; build it again", path);
 	free(path);
-	job.open = true;
+	start();
 }
 
 struct comm *comm_open(const char *argv0)
@@ -105,14 +112,19 @@ struct comm *comm_open(const char *argv0)
 	base_tool = slash ? slash + 1 : argv0;
 	if (n < 2)
 		return &job;
-	start_plugin(n);
-	base_of_many(let_others_speak, end_job);
-	atexit(finish);
+	open_plugin(n);
 	if (job.ops.size != n)
 		die("the launcher started %llu processes, MPI sees %zu; srun needs --mpi=pmix or pmi2, mpirun that of "
 		    "the same MPI", (unsigned long long)n, job.ops.size);
 	if (job.ops.rank)
 		no_stdout();
+	return &job;
+}
+
+struct comm *comm_over(const struct comm_ops *ops)
+{
+	job.ops = *ops;
+	start();
 	return &job;
 }
 

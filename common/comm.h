@@ -22,7 +22,9 @@
 #include "base.h"
 
 struct comm;
+struct comm_ops;
 struct comm *comm_open(const char *argv0);      /* argv0: the tool's name in messages */
+struct comm *comm_over(const struct comm_ops *ops);     /* the same over other means than MPI */
 size_t comm_rank(const struct comm *c);
 size_t comm_size(const struct comm *c);
 void comm_send(struct comm *c, size_t to, const void *p, size_t bytes);
@@ -41,7 +43,8 @@ void comm_same(struct comm *c, const void *p, size_t bytes, const char *what);
 void comm_barrier(struct comm *c);
 void comm_close(struct comm *c);                                /* waits for all */
 
-/* What mpi.so fills; COMM_ABI counts the changes of this struct. */
+/* What mpi.so fills, each as the function above; recv and exchange get what send and exchange sent, whole.
+ * COMM_ABI counts the changes of this struct. */
 enum { COMM_ABI = 1 };
 struct comm_ops {
 	size_t rank, size;
