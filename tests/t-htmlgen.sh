@@ -4,11 +4,11 @@
 cd "$TMP" || exit 1
 "$TOP/tests/make-top" . 40 || exit 1
 metrics="--metrics sae.jsonl --gpt-metrics gpt.jsonl"
-make="$BIN/htmlgen -q $metrics"
+make="$BIN/htmlgen -q $metrics --texts texts.json"
 digest() { (cd "$1" && find . -type f | LC_ALL=C sort | xargs sha256sum); }
 
 ok "a site" $make -j2 -o html top
-ok "its numbers are the shards'" "$TOP/tests/check-site" html top
+ok "its numbers are the shards'" "$TOP/tests/check-site" html top texts.json
 ok "its search finds what a search through all windows does" "$TOP/tests/check-search" html top
 ok "a policy that allows nothing but the site's own files" grep -qF "default-src 'none'; script-src 'self'; style-src 'self'; \
 img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types site\"" html/index.html
@@ -113,6 +113,24 @@ ok "nothing is left of failures" test ! -e x -a ! -e x.part
 : >file
 fails 1 "-o names a file" "file" "$BIN/htmlgen" -q -o file top
 
+# ---- sample texts ----
+texts() { # name text: "$1: $2" of sample texts changed by stdin's Python, of d
+	python3 -c 'import json, sys; d = json.load(open("texts.json")); exec(sys.stdin.read()); json.dump(d, open("bad.json", "w"))' &&
+		fails 1 "$1" "$2" "$BIN/htmlgen" -q --texts bad.json -o x top
+}
+texts "texts of another GPT" "'bad.json' was made with gpt 00" <<<'d["gpt"] = "00"'
+texts "texts of another autoencoder" "'bad.json' was made with sae none" <<<'del d["sae"]'
+texts "texts of another format" '"format": 2' <<<'d["format"] = 2'
+texts "no texts" "has no texts" <<<'d["texts"] = []'
+texts "a text without tokens" "text 2 has no tokens" <<<'d["texts"][1]["tokens"] = []'
+texts "a token that is not there" "text 1, token 3: no id" <<<'d["texts"][0]["tokens"][3]["id"] = 50257'
+texts "a feature that is not there" "text 1, token 2: no feature" <<<'d["texts"][0]["tokens"][2]["features"] = [[40, 1.5]]'
+texts "an activation of 0" "text 1, token 2: no feature" <<<'d["texts"][0]["tokens"][2]["features"] = [[4, 0]]'
+texts "no features" "text 8, token 0: no features" <<<'d["texts"][7]["tokens"][0]["features"] = 5'
+echo '{"texts": [' >cut.json
+fails 1 "texts cut short" "cut.json" "$BIN/htmlgen" -q --texts cut.json -o x top
+ok "nothing is left of these" test ! -e x -a ! -e x.part
+
 # ---- in a browser: one, with all that is to be looked at in a row ----
 steps=()
 step() { steps+=("$@"); }
@@ -120,7 +138,8 @@ is() { steps+=(is "$@"); } # name want expression
 at='location.hash'
 
 for f in $(seq 0 39); do step goto "f=$f"; done
-step silent "every feature's view, without an error"
+for t in $(seq 0 7); do step goto "texts?t=$t" goto "texts?t=$t&w=2&f=5"; done
+step silent "every feature's view and text, without an error"
 step goto '' goto 'features?list=ultra&sort=-max' goto 'features?list=dead' goto 'features?q=owned' goto 'features?from=-3&to=-2&page=99'
 step goto training goto about goto 'features?q=%E0%A4%A&list=x&sort=y&page=-3' goto f=99999999999 silent "overview, lists, search, addresses that make no sense"
 step goto f=3 key '?' key Escape key r key j key k key i silent "keys"
@@ -131,6 +150,10 @@ step open html/index.html#f=2 dark size 380x800 print silent "dark, narrow, prin
 # Nothing of the texts became an element, an attribute or code.
 hostile='[document.title, document.querySelectorAll("main img, main iframe, main textarea, main script, main style, main meta, main link, [onmouseover], [onerror], [onload], main svg [href], main a:not([href^=\"#\"])").length,
 	[...document.scripts].every(s => /^(site|data\/[a-z]+[0-9]*).js\?[0-9a-f]{12}$/.test(s.getAttribute("src")) && !s.text)].join()'
+for t in 1 2 6 7; do
+	step goto "texts?t=$t" hover .tok
+	is "hostile text $t is text" "Sample texts – featuremill,0,true" "$hostile"
+done
 for f in 1 2 6 7; do
 	step goto "f=$f" hover .tok
 	is "hostile text in feature $f is text" "Feature $f – featuremill,0,true" "$hostile"
@@ -417,6 +440,44 @@ step open gap/index.html#f=20
 is "a chunk that is missing" "cannot load data/f1.js" '$("trouble").textContent'
 step goto f=39
 is "a chunk that holds another" "data/f2.js does not hold what it should" '$("trouble").textContent'
+
+# ---- sample texts ----
+step console open html/index.html click '#to-texts'
+is "the bar leads to the sample texts" "#texts 8" "[$at, document.querySelectorAll('.samples nav a').length].join(' ')"
+is "the first is shown, its features beside it" "The game was Features of this text" '[document.querySelector(".sample .context").textContent.slice(0, 12), document.querySelector(".side h2").textContent].join(" ")'
+step click '.sample .tok:nth-child(4)'
+is "a token's features" "#texts?w=3 Features on token 3 true" '(async () => { const x = await sampleText(0), links = [...document.querySelectorAll(".side .links a")];
+	return [location.hash, document.querySelector(".side h2").textContent, String(links.map(a => Number(a.querySelector(".number").textContent))) == String(activeOn(x, 3).map(e => e[0]))].join(" "); })()'
+step click '.side .links a'
+is "one of them shades the text" "true" '(async () => { const x = await sampleText(0), f = textState(location.hash.split("?")[1]).f, acts = actsOf(x, f), max = Math.max((await columns()).max[f], ...acts);
+	return acts[3] > 0 && f == activeOn(x, 3)[0][0] && [...document.querySelectorAll(".sample .tok")].every((n, w) => Math.abs(parseFloat(n.style.getPropertyValue("--a")) - (acts[w] && 8 + 92 * acts[w] / max)) < 0.06); })()'
+is "... is marked, and leads to its page" "true" '(f => document.querySelector(".side [aria-current] .number").textContent == f && document.querySelector(".legend a").getAttribute("href") == "#f=" + f)(String(textState(location.hash.split("?")[1]).f))'
+is "... and tells where else it is active" "true" '(async () => { const f = textState(location.hash.split("?")[1]).f, links = [...document.querySelectorAll(".samples nav a")];
+	return (await Promise.all(links.map(async (a, t) => parseFloat(a.style.getPropertyValue("--a")) > 0 == actsOf(await sampleText(t), f).some(v => v > 0)))).every(v => v); })()'
+step key ArrowRight
+is "→ goes to the next text, shaded by the same" "1 true" '(s => [s.t, s.f != null && s.w == null].join(" "))(textState(location.hash.split("?")[1]))'
+step back
+is "back" "0 3" '(s => [s.t, s.w].join(" "))(textState(location.hash.split("?")[1]))'
+step goto 'texts?t=0' do 'document.querySelector(".sample .context").focus({ focusVisible: true })' key ArrowRight key ArrowRight key Enter
+is "the keyboard goes along the tokens, chooses one and stays there" "#texts?w=2 context 2" '[location.hash, document.activeElement.className, [...document.querySelectorAll(".sample .tok")].findIndex(t => t.classList.contains("centre"))].join(" ")'
+step key Enter
+is "... and lets it go" "#texts Features of this text" '[location.hash, document.querySelector(".side h2").textContent].join(" ")'
+step hover '.sample .tok:nth-child(2)'
+is "pointing at a token tells its numbers" true '/token \d+, place 1.*active features\d.*log-probability.*nats \(.*%\)/.test($("tip").textContent)'
+step goto 'f=7' click '.head .chip'
+is "a feature leads to the texts" "#texts?f=7" "$at"
+step goto 'texts?t=6'
+is "lines end where they do" true '(s => s.includes("\n") && /LF|↵/.test(s))(document.querySelector(".sample .context").textContent)'
+step goto 'texts?t=8'
+is "a text that is not there" "There is no text 8: they are 0 to 7." '$("trouble").textContent'
+step goto 'texts?f=40'
+is "a feature that is not there" "There is no feature 40: they are 0 to 39." '$("trouble").textContent'
+step goto 'texts?t=x&f=-1&w=99999'
+is "an address that makes no sense" "Features of this text" 'document.querySelector(".side h2").textContent'
+step size 360x800 goto 'texts?t=4&w=5&f=2'
+is "narrow: a text" 0 'document.documentElement.scrollWidth - innerWidth'
+step dark print light size 1400x1000 silent "no error among the texts" open bare/html/index.html#texts
+is "a site without texts" "This site was made without sample texts. true" '$("trouble").textContent + " " + $("to-texts").hidden'
 
 # Budgets; the promise is 1 s and 200 ms, but a test has neighbours.
 step open big/html/index.html

@@ -91,7 +91,7 @@ function shadeLegend({ t, f, w, acts, x }, c) {
 	return [el("span", { class: "ramp" }, "stronger activation →"), " Shaded by ", el("a", { href: "#f=" + f }, `feature ${f}`),
 		n ? `: active on ${whole(n)} of ${plural(x.ids.length, "token")}, at most ${short(most)}` +
 			(c.max[f] ? `, ${percent(most / c.max[f], 2)} of its maximum. ` : ". ") : ", which is not active on this text. ",
-		el("a", { class: "chip", href: "#" + textHash({ t, w }), title: "no shading" }, "✕")];
+		el("a", { class: "chip", href: "#" + textHash({ t, w }), title: "no shading", "aria-label": "no shading" }, "✕")];
 }
 
 /* ---- beside it: features of the chosen token, or of the whole text ---- */
