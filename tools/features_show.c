@@ -6,7 +6,7 @@
 #include "features.h"
 
 /* From grey to orange at about one lightness, so that stronger reads as stronger on light and on dark. */
-static const int ramp[] = { 252, 223, 222, 221, 215, 214, 208 };
+static const int ramp[] = { 252, 187, 222, 221, 214, 208 };
 
 /* share: of the maximum */
 static void colour_begin(struct buf *b, double share)
