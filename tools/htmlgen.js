@@ -333,6 +333,7 @@ async function start() {
 		route();
 	} catch (e) {
 		trouble(e);
+		$("main").setAttribute("aria-busy", false);
 	}
 }
 
