@@ -102,15 +102,23 @@ done
 for hash in nonsense 'f=' 'f=-1' 'f=1e3' 'f=<b>' '%E0%A4%A' 'features?page=-3&sort=x&list=y&from=a' 'search?q=' 'search?q=%00%FF' 'texts?t=x&w=-1'; do
 	step open "$TMP/hostile/index.html#$hash"
 	is "#$hash is answered by a view" true 'document.querySelector("main :is(h1, h2)") != null'
+	case $hash in *\?*) ;; *) is "... and by a line" true "/^There is no view/.test($said) && \$('trouble').getBoundingClientRect().top < innerHeight" ;; esac
 done
 step silent "no address is an error"
 for hash in f=5 'features?list=ultra&sort=-max' 'search?q=onmouseover' 'texts?t=2'; do
 	step open "$TMP/hostile/index.html" goto "$hash" do 'window.name = [document.title, location.hash, document.querySelector("main").textContent.length].join()' reload
 	is "#$hash is the same when loaded again" true 'window.name == [document.title, location.hash, document.querySelector("main").textContent.length].join()'
 done
-step open top.html/index.html goto 'features?list=high&sort=max' do 'scrollTo(0, 1111)' click '.features tbody tr:nth-child(9) a' back
+step open top.html/index.html goto 'features?list=high&sort=max' do 'scrollTo(0, 700)' do 'window.y = scrollY' do 'document.querySelector(".features tbody tr:nth-child(9) a").click()' back
 is "back from a feature to the table: order, list, place" "#features?list=high&sort=max true ascending" \
-	'[location.hash, Math.abs(scrollY - window.y) < 3 || scrollY > 500, document.querySelector("th[aria-sort]:not([aria-sort=none])").ariaSort].join(" ")'
+	'[location.hash, y > 300 && Math.abs(scrollY - y) < 3, document.querySelector("th[aria-sort]:not([aria-sort=none])").ariaSort].join(" ")'
+
+step goto f=1 do 'scrollTo(0, 400)' goto f=2
+is "a feature begins at its top" 0 'scrollY'
+step back
+is "... and is come back to where it was left" "#f=1 400" '[location.hash, scrollY].join(" ")'
+step goto 'features?sort=max' do 'window.first = document.title' goto training
+is "titles tell views apart" "Features – featuremill, Training – featuremill" '[first, document.title].join(", ")'
 
 # ---- what can be told apart ----
 contrast=$(cat "$TOP/tests/contrast.js")

@@ -159,7 +159,7 @@ for f in 1 2 6 7; do
 	is "hostile text in feature $f is text" "Feature $f – featuremill,0,true" "$hostile"
 done
 step goto about
-is "hostile parameters are text" "featuremill,0,true" "$hostile"
+is "hostile parameters are text" "About – featuremill,0,true" "$hostile"
 is "... and can be read" true 'document.querySelector("#about").textContent.includes("</script><script>document.title=\"owned\"</script>")'
 step goto f=1
 is "the words of a script can be read" true 'document.querySelector(".texts").textContent.includes("<script>document.title=\"owned\"</script><img src=x")'

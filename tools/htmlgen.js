@@ -175,9 +175,21 @@ function route() {
 	else
 		parts.places.set(parts.hash, window.scrollY);
 	parts.hash = location.hash;
+	enter();
 	$("trouble").hidden = true;
 	const hash = location.hash.slice(1), view = views[hash.replace(/\?.*/s, "")] || showIndex;
 	draw(f == null ? view(hash) : showFeature(f));
+}
+
+/* Where each entry of the history was scrolled to; parts.place: where the one that is entered was, 0 when it is new. */
+const entries = new Map();
+
+function enter() {
+	entries.set(parts.entry, window.scrollY);
+	parts.place = entries.get(history.state) || 0;
+	parts.entry = history.state || `${performance.timeOrigin} ${entries.size}`;
+	if (!history.state)
+		history.replaceState(parts.entry, "");
 }
 
 /* The view is busy until the last drawing asked for is done. */

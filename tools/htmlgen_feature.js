@@ -184,6 +184,6 @@ async function showFeature(f) {
 		active ? el("div", { class: "texts" }, el("section", {},
 			heading("h2", `Samples of ${plural(site.index.intervals, "interval")}`, "interval"),
 			intervals(feature, examples, names, scale, active))) : null)));
-	window.scrollTo(0, 0);
+	window.scrollTo(0, parts.place);
 	await filled;
 }

@@ -122,8 +122,10 @@ async function showIndex(hash) {
 	const [section, query] = hash.split(/\?(.*)/s), known = parts.index && parts.index.hash == hash;
 	const same = parts.index && parts.index.section == section;
 	parts.index = { node: parts.index ? parts.index.node : makeIndex(), hash, section };
-	document.title = "featuremill";
-	const changed = show("index", parts.index.node), target = section && document.getElementById(section);
+	const changed = show("index", parts.index.node), target = section && parts.index.node.querySelector("#" + CSS.escape(section));
+	document.title = (target ? target.querySelector("h2").textContent.replace("?", "").trim() + " – " : "") + "featuremill";
+	if (section && !target)
+		say(`There is no view “#${hash}”; this is the overview.`);
 	if (known && changed)
 		window.scrollTo(0, parts.scroll || 0);
 	await showTable(section == "features" ? tableState(query) : parts.state || tableState(""));
