@@ -57,7 +57,7 @@ sed 's/"l0": 18.0/"l0": 19.0/' sae.jsonl >other.jsonl
 "$BIN/htmlgen" -q --metrics other.jsonl -o other top
 $make -o host/stale top && cp other/data/*.js host/stale/data/	# index.html and site.js as a browser kept them
 $make -o top.html top
-python3 -u -m http.server 0 --bind 127.0.0.1 --directory host >serving 2>&1 &
+"$PYTHON" -u -m http.server 0 --bind 127.0.0.1 --directory host >serving 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; rm -rf "$TMP"' EXIT
 for i in $(seq 100); do
