@@ -93,7 +93,7 @@ OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS))
 
 TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk features htmlgen shardls
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
-KERNELS := $(basename $(sort $(wildcard kernels/*.c)))
+KERNELS := $(basename $(filter-out kernels/cuda%,$(sort $(wildcard kernels/*.c))))
 LIB := $(OBJ)/libfeaturemill.a
 tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.c tools/$1_*.S)))
 
