@@ -95,6 +95,8 @@ TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk features h
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
 KERNELS := $(basename $(filter-out kernels/cuda%,$(sort $(wildcard kernels/*.c))))
 LIB := $(OBJ)/libfeaturemill.a
+PLUGINS := $(dir $(BIN))lib
+MPICC ?= mpicc
 tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.c tools/$1_*.S)))
 
 .PHONY: tools
@@ -118,8 +120,6 @@ $(BIN)/objects: $(if $(filter $(OBJ),$(file <$(BIN)/objects)),,FORCE)
 $(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB) $(BIN)/objects
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS))
 # What a tool opens when it is asked for lies beside the programs.
-PLUGINS := $(dir $(BIN))lib
-MPICC ?= mpicc
 $(PLUGINS)/mpi.so: plugins/mpi.c common/comm.h
 	$(call run,MPICC,$@,$(MPICC) $(filter-out -MMD -MP,$(CPPFLAGS)) -std=c11 -g -O2 $(WARN) $(WERROR) -fPIC -shared -o $@ $<)
 $(BIN)/parquet-text: tools/parquet-text
