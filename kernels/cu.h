@@ -25,7 +25,7 @@
 	T *name = reinterpret_cast<T *>(cu_dynamic_shared)
 /* Before a LAUNCH: bytes of device memory that it must read and write, each counted once; for a
  * template's name in parentheses LAUNCH((kernel<1, 2>), …) */
-#define CU_TRAFFIC(bytes_read, bytes_written) ((void)0)
+#define CU_TRAFFIC(bytes_read, bytes_written) ((void)(bytes_read), (void)(bytes_written))
 #else
 #include <cusim.h>
 #endif
