@@ -26,7 +26,10 @@
 /* Before a LAUNCH: bytes of device memory that it must read and write, each counted once; for a
  * template's name in parentheses LAUNCH((kernel<1, 2>), …) */
 #define CU_TRAFFIC(bytes_read, bytes_written) ((void)(bytes_read), (void)(bytes_written))
+/* Before a loop: its body once for each time, so that an array that it indexes is in registers */
+#define CU_UNROLL _Pragma("unroll")
 #else
+#define CU_UNROLL
 #include <cusim.h>
 #endif
 
