@@ -28,8 +28,12 @@
 #define CU_TRAFFIC(bytes_read, bytes_written) ((void)(bytes_read), (void)(bytes_written))
 /* Before a loop: its body once for each time, so that an array that it indexes is in registers */
 #define CU_UNROLL _Pragma("unroll")
+/* n times, of a loop that runs who knows how often: so many loads are on their way at once */
+#define CU_UNROLL_BY(n) CU_PRAGMA(unroll n)
+#define CU_PRAGMA(text) _Pragma(#text)
 #else
 #define CU_UNROLL
+#define CU_UNROLL_BY(n)
 #include <cusim.h>
 #endif
 
