@@ -4,9 +4,9 @@
 
 #include "shard.h"
 
-static const struct { const char *name; size_t size; } known[] = {
-	[DT_U16] = { "u16", 2 }, [DT_U32] = { "u32", 4 }, [DT_F16] = { "f16", 2 },
-	[DT_BF16] = { "bf16", 2 }, [DT_F32] = { "f32", 4 },
+static const struct { const char *name; size_t size; unsigned digits; } known[] = {
+	[DT_U16] = { "u16", 2, 0 }, [DT_U32] = { "u32", 4, 0 }, [DT_F16] = { "f16", 2, 11 },
+	[DT_BF16] = { "bf16", 2, 8 }, [DT_F32] = { "f32", 4, 24 },
 };
 
 size_t dtype_size(enum dtype t)
@@ -27,6 +27,19 @@ bool dtype_parse(const char *s, enum dtype *t)
 			return true;
 		}
 	return false;
+}
+
+unsigned dtype_digits(enum dtype t)
+{
+	return known[t].digits;
+}
+
+enum dtype dtype_of_digits(unsigned digits)
+{
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (digits && known[i].digits == digits)
+			return (enum dtype)i;
+	BUG("no float has %u digits", digits);
 }
 
 static uint32_t bits_of(float x)

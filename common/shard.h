@@ -31,6 +31,9 @@ enum dtype { DT_U16, DT_U32, DT_F16, DT_BF16, DT_F32 };
 size_t dtype_size(enum dtype t);
 const char *dtype_name(enum dtype t);
 bool dtype_parse(const char *s, enum dtype *t);
+/* Binary digits of a float type's numbers (11, 8, 24), and the type that has so many */
+unsigned dtype_digits(enum dtype t);
+enum dtype dtype_of_digits(unsigned digits);
 /* n values between float32 and a float dtype (round to nearest even; NaN stays NaN). */
 void dtype_from_f32(enum dtype t, void *dst, const float *src, size_t n);
 void dtype_to_f32(enum dtype t, float *dst, const void *src, size_t n);

@@ -85,6 +85,9 @@ struct backend {
 	void (*add)(real *y, const real *x, size_t n);  /* y += x */
 	void (*fill_rows)(real *y, const real *row, size_t N, size_t C);        /* every row of y = row */
 	void (*gather_rows)(real *y, const real *x, const uint32_t *rows, size_t n, size_t C);
+	/* Every value of x (n) to the nearest of a type with so many binary digits, ties to even: 11 float16,
+	 * 8 bfloat16, 24 float32.  *unfit (backend memory) += values that it cannot hold: infinite, or no number. */
+	void (*round_rows)(real *x, size_t n, unsigned digits, uint64_t *unfit);
 	/* sum (C), double, host memory += column sums of x (N,C) */
 	void (*column_sums)(double *sum, const real *x, size_t N, size_t C);
 

@@ -2,6 +2,7 @@
 
 #include "cpu_bf16.h"
 #include "ref.h"
+#include "shard.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -84,6 +85,7 @@ struct range {
 	const float *x, *z;
 	size_t n;
 	struct adamw k;
+	enum dtype type;
 	double *sums;
 };
 
@@ -135,6 +137,43 @@ static void add_block(void *arg, size_t i)
 static void cpu_add(float *y, const float *x, size_t n)
 {
 	for_ranges(&(struct range){ .y = y, .x = x, .n = n }, add_block);
+}
+
+/* Of a range, through the type itself; *count = how many do not fit */
+static void round_range(float *x, size_t n, enum dtype t, double *count)
+{
+	uint16_t stored[1024];
+	size_t bad = 0;
+
+	for (size_t at = 0, k; at < n; at += k) {
+		k = cpu_min(ARRAY_LEN(stored), n - at);
+		if (t != DT_F32) {
+			dtype_from_f32(t, stored, x + at, k);
+			dtype_to_f32(t, x + at, stored, k);
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		bad += !(fabsf(x[i]) < INFINITY);
+	*count = (double)bad;
+}
+
+static void round_block(void *arg, size_t i)
+{
+	const struct range *r = arg;
+	size_t from, n = range_at(r, i, &from);
+
+	round_range(r->y + from, n, r->type, r->sums + i);
+}
+
+static void cpu_round_rows(float *x, size_t n, unsigned digits, uint64_t *unfit)
+{
+	const size_t blocks = cpu_blocks(n, RANGE);
+	struct range r = { .y = x, .n = n, .type = dtype_of_digits(digits),
+		.sums = (double *)(void *)cpu_op_scratch(2 * blocks) };
+
+	for_ranges(&r, round_block);
+	for (size_t i = 0; i < blocks; i++)
+		*unfit += (uint64_t)r.sums[i];
 }
 
 static void zero_block(void *arg, size_t i)
@@ -220,6 +259,7 @@ static void fill(struct backend *b, bool bf16)
 	b->gelu_fwd = cpu_gelu_fwd;
 	b->gelu_bwd = cpu_gelu_bwd;
 	b->add = cpu_add;
+	b->round_rows = cpu_round_rows;
 	b->adamw = cpu_adamw;
 	b->clip = cpu_clip;
 	b->sumsq = cpu_sumsq;

@@ -116,6 +116,7 @@ void cuda_gelu_bwd(real *dx, const real *dy, const real *x, size_t n);
 void cuda_add(real *y, const real *x, size_t n);
 void cuda_fill_rows(real *y, const real *row, size_t N, size_t C);
 void cuda_gather_rows(real *y, const real *x, const uint32_t *rows, size_t n, size_t C);
+void cuda_round_rows(real *x, size_t n, unsigned digits, uint64_t *unfit);
 /* y (N,ld) bf16 = x (N,C), zeros behind; ld a multiple of 8 */
 void cuda_narrow_rows(void *y, const float *x, size_t N, size_t C, size_t ld);
 /* y (N,C) = epilogue of what is there: + bias (NULL: none), ReLU; y float or bf16, from row to row ld */

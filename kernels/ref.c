@@ -289,6 +289,36 @@ static void ref_gather_rows(real *y, const real *x, const uint32_t *rows, size_t
 		memcpy(y + i * C, x + rows[i] * C, C * sizeof(*y));
 }
 
+/* Nearest multiple of the unit in x's last place; below `least` the exponent stays. */
+static double rounded(double x, int digits, int least, double largest)
+{
+	int exponent;
+
+	if (!isfinite(x) || x == 0)
+		return x;
+	frexp(x, &exponent);
+	const int unit = (exponent - 1 > least ? exponent - 1 : least) - digits + 1;
+	const double y = ldexp(nearbyint(ldexp(x, -unit)), unit);
+
+	return fabs(y) > largest ? copysign(INFINITY, y) : y;
+}
+
+static void ref_round_rows(real *x, size_t n, unsigned digits, uint64_t *unfit)
+{
+	static const struct { unsigned digits; int least; double largest; } types[] = {
+		{ 11, -14, 65504 }, { 8, -126, 0x1.fep127 }, { 24, -126, 0x1.fffffep127 },
+	};
+	size_t t = 0;
+
+	while (types[t].digits != digits)
+		if (++t == ARRAY_LEN(types))
+			BUG("no type of %u digits", digits);
+	for (size_t i = 0; i < n; i++) {
+		x[i] = (real)rounded((double)x[i], (int)digits, types[t].least, types[t].largest);
+		*unfit += !isfinite(x[i]);
+	}
+}
+
 static void ref_column_sums(double *sum, const real *x, size_t N, size_t C)
 {
 	for (size_t n = 0; n < N; n++)
@@ -438,7 +468,7 @@ void backend_ref(struct backend *b)
 		.attention_bwd = ref_attention_bwd,
 		.gelu_fwd = ref_gelu_fwd, .gelu_bwd = ref_gelu_bwd,
 		.add = ref_add, .fill_rows = ref_fill_rows, .gather_rows = ref_gather_rows,
-		.column_sums = ref_column_sums,
+		.round_rows = ref_round_rows, .column_sums = ref_column_sums,
 		.lmhead = ref_lmhead, .ablate_logit = ref_ablate_logit,
 		.add_sum = ref_add_sum, .clip = ref_clip, .adamw = ref_adamw, .sumsq = ref_sumsq,
 	};

@@ -200,6 +200,58 @@ static void gelu(struct run *r, const struct shape *s)
 	result(r, "dx in place", dy, n, sizeof(float), tight);
 }
 
+/* Values of all sizes that the types have, ties, and those that they cannot hold */
+static float *wide_values(struct run *r, size_t n)
+{
+	float *host = xcalloc(n + 1, sizeof(*host)), *p;
+
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t h = rng_hash(10, RNG_TEST, r->arrays, i);
+		const int e = (int)(h % 300) - 160;
+
+		host[i] = (float)ldexp(1 + (double)(h >> 40) / 0x1p24, h >> 16 & 1 ? e / 8 : e);
+		if (h >> 17 & 1)        /* between two float16 or bfloat16 */
+			host[i] = (float)ldexp(2049 + 2 * (double)(h >> 52), h >> 18 & 1 ? e / 8 : e / 2);
+		host[i] = h >> 19 & 1 ? host[i] : -host[i];
+	}
+	const float special[] = { 65519.996f, 65520, -65520, 0x1.fefffep127f, 0x1.ffp127f, INFINITY, NAN, -0.0f,
+		0x1p-25f, 0x1.8p-25f, 0x1p-149f, 0x1p-133f, 0x1p-134f, 0x1.8p-134f };
+
+	memcpy(host, special, (n < ARRAY_LEN(special) ? n : ARRAY_LEN(special)) * sizeof(*host));
+	p = put(r, host, n * sizeof(*host));
+	free(host);
+	return p;
+}
+
+/* The bits themselves, as two numbers each: a NaN is as good as another, -0 is not 0. */
+static void rounding(struct run *r, const struct shape *s)
+{
+	static const unsigned digits[] = { 8, 11, 24 };
+	const size_t n = s->N;
+	float *host = xcalloc(n, sizeof(*host));
+	double *bits = xcalloc(2 * n, sizeof(*bits));
+
+	for (size_t t = 0; t < ARRAY_LEN(digits); t++) {
+		float *x = wide_values(r, n);
+		uint64_t *unfit = put(r, &(uint64_t){ 3 }, sizeof(*unfit)), count;
+
+		r->be->round_rows(x, n, digits[t], unfit);
+		r->be->get(host, x, n * sizeof(*host));
+		r->be->get(&count, unfit, sizeof(count));
+		for (size_t i = 0; i < n; i++) {
+			uint32_t u;
+
+			memcpy(&u, host + i, sizeof(u));
+			bits[2 * i] = isnan(host[i]) ? 0x7fff : u >> 16;
+			bits[2 * i + 1] = isnan(host[i]) ? 0xffff : u & 0xffff;
+		}
+		host_result(r, "rounded", bits, 2 * n, 0);
+		host_result(r, "unfit", &(double){ (double)count }, 1, 0);
+	}
+	free(host);
+	free(bits);
+}
+
 static void rows(struct run *r, const struct shape *s)
 {
 	const size_t N = s->N, C = s->D, n = N / 2 + 1;
@@ -421,7 +473,7 @@ static const struct {
 } cases[] = {
 	CASES(texts, embed, 0), CASES(texts, layernorm, 0), CASES(texts, attention, 0),
 	CASES(texts, attention_rows, 0),
-	CASES(matrices, linear, 1e-2), CASES(matrices, rows, 0), CASES(lengths, gelu, 0), CASES(lengths, adamw, 0),
+	CASES(matrices, linear, 1e-2), CASES(matrices, rows, 0), CASES(lengths, rounding, 0), CASES(lengths, gelu, 0), CASES(lengths, adamw, 0),
 	CASES(heads, lmhead, 1e-2), CASES(ablations, ablate, 0),
 	CASES(dictionaries, sae_codes, 1e-2), CASES(dictionaries, sae_active, 1e-2), CASES(dictionaries, sae_forward, 2e-2),
 	CASES(dictionaries, sae_grad, 4e-2),
