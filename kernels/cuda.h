@@ -91,11 +91,9 @@ void cuda_multiply(enum cuda_mode mode, const struct cuda_product *p);
 /* x (N,C) float as bf16, into slot: rows of *ld = C rounded up to 8, zeros behind */
 const void *cuda_narrow(enum cuda_slot slot, size_t *ld, const float *x, size_t N, size_t C);
 #ifndef __cplusplus     /* which warns of a function that hides a struct */
-#ifndef __cplusplus     /* where a function's name would hide the struct's */
 /* An operand for `mode`: x itself, or narrowed into slot in CUDA_BF16. */
 struct cuda_operand cuda_operand(enum cuda_mode mode, enum cuda_slot slot, const float *x, size_t N, size_t C,
 				 bool transposed);
-#endif
 #endif
 
 void cuda_linear_fwd(enum cuda_mode mode, real *y, const real *x, const real *w, const real *b, size_t N, size_t I,
