@@ -12,7 +12,7 @@
 #include "pool.h"
 #include "prog.h"
 
-enum { OUTPUT_VERSION = 7, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
+enum { OUTPUT_VERSION = 8, NEURONPEDIA_VERSION = 1, CURVE_POINTS = 1000 };
 
 static const char usage[] =
 	"usage: htmlgen [options] [-o SITE] [--neuronpedia DIR] TOP\n"
