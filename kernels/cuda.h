@@ -145,6 +145,11 @@ void cuda_attention_bwd(real *dqkv, const real *dy, const real *y, const real *l
 
 void cuda_lmhead(enum cuda_mode mode, real *nll, real *dx, real *dw, const real *x, const real *w,
 		 const int32_t *targets, double scale, size_t N, size_t C, size_t V);
+/* nll (n) of logits (n,ld), float or bf16, of which V columns count; with `gradient` they become
+ * scale · (softmax - onehot), 0 behind V.  x (n,C), w (V,C): what they are made of.  ld: V up to the next
+ * 16 bytes. */
+void cuda_cross_entropy(float *nll, void *logits, bool narrow, size_t ld, const float *x, const float *w,
+			const int32_t *targets, float scale, bool gradient, size_t n, size_t C, size_t V);
 
 /* ---- autoencoder (cuda_sae.c) ---- */
 
