@@ -1,17 +1,14 @@
 /* mlpdump: the GPT's activations (post-GELU of its last block) at sampled tokens, as rows of shards */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "gpt.h"
+#include "acts.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
-#include "rows.h"
-#include "windows.h"
 
 enum { OUTPUT_VERSION = 2 };
 
@@ -24,44 +21,33 @@ static const char usage[] =
 
 static struct {
 	struct opt_common c;
-	const char *gpt, *bin, *dtype;
-	uint64_t contexts, samples, bins, window, batch, level, cache;
+	struct acts_options acts;
+	const char *gpt, *bin;
+	uint64_t bins, level;
 	double save_every;
-} o = {
-	.c = OPT_COMMON_INIT, .samples = 200, .bins = 1, .batch = 8, .dtype = "bf16", .level = 1,
-	.cache = 256 << 20, .save_every = 30,
-};
+} o = { .c = OPT_COMMON_INIT, .acts = ACTS_OPTIONS_INIT, .bins = 1, .level = 1, .save_every = 30 };
 
 static const struct opt opts[] = {
 	OPT_OUTPUT(&o.c),
 	OPT_STR(0, "gpt", &o.gpt, "GPT", "the checkpoint"),
-	OPT_U64(0, "contexts", &o.contexts, 0, 1e15, "contexts, each another window of the tokens; 0: all"),
-	OPT_U64(0, "samples", &o.samples, 1, 1 << 20, "tokens kept of each context"),
+	OPT_ACTS(&o.acts, "batch"),
 	OPT_U64(0, "bins", &o.bins, 1, 1000, "shards to write into the directory OUT"),
 	OPT_STR(0, "bin", &o.bin, "I/N", "write shard I (from 0) of N alone"),
-	OPT_U64(0, "window", &o.window, 0, 1e15, "shuffle within this many contexts; 0: all"),
-	OPT_STR(0, "dtype", &o.dtype, "TYPE", "f16, bf16 or f32"),
 	OPT_U64(0, "level", &o.level, 1, 19, "zstd level"),
-	OPT_U64(0, "batch", &o.batch, 1, 1 << 20, "contexts computed at once"),
-	OPT_SIZE(0, "cache", &o.cache, 1 << 16, 1e18, "memory for decoded token frames"),
 	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
 	OPT_THREADS(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
 };
 
 struct dump {
-	struct gpt *g;
-	struct windows tok;
+	struct acts *acts;
 	struct rows rows;       /* rows.bin: the first of the bins written */
 	size_t shards;          /* how many of them */
 	bool directory;         /* the output is one */
-	size_t D;               /* columns */
-	enum dtype dtype;
 	char **paths;           /* of the shards */
 	struct shard_spec *spec;
 	struct meta *meta;
 	struct shard_writer **w;        /* NULL: already complete */
 	uint64_t next;          /* context to go on from */
-	int32_t *idx, *targets; /* of the batch computed now */
 	struct batch {          /* of contexts: one is stored while the next is computed */
 		const struct dump *d;
 		struct task store;
@@ -69,33 +55,13 @@ struct dump {
 		uint64_t first;
 		size_t n;               /* contexts in it */
 		uint32_t *positions;    /* (n,S) sampled, in their contexts */
-		uint32_t *rows;         /* (n,S) the same in the batch */
 		uint32_t *picked, *shard_of;    /* (kept) rows of the shards written here, and which shard */
 		size_t kept;
 		float *acts;            /* (n,S,D) */
-		char *stored;           /* (kept,D) in dtype */
-		uint64_t *bad;          /* (kept) values of each row that dtype cannot hold */
+		char *stored;           /* (kept,D) in the shards' type */
 	} batch[2];
 	size_t turn;            /* the batch computed now */
 };
-
-static uint64_t min64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static void read_context(void *arg, size_t i)
-{
-	struct batch *b = arg;
-	const struct dump *d = b->d;
-	const uint64_t c = b->first + i;
-	const size_t T = d->tok.T, S = d->rows.samples;
-
-	windows_read(&d->tok, rows_window(&d->rows, c), d->idx + i * T, d->targets + i * T);
-	rows_positions(&d->rows, c, b->positions + i * S);
-	for (size_t j = 0; j < S; j++)
-		b->rows[i * S + j] = (uint32_t)(i * T) + b->positions[i * S + j];
-}
 
 /* Which samples of the batch are rows of the shards written here, in the order of enumeration. */
 static void pick(struct batch *b)
@@ -118,28 +84,9 @@ static void pick(struct batch *b)
 static void store_row(void *arg, size_t i)
 {
 	struct batch *b = arg;
-	const struct dump *d = b->d;
-	const float *x = b->acts + b->picked[i] * d->D;
+	const struct acts *a = b->d->acts;
 
-	/* 65520 is the first value that rounds to infinity in f16, 0x1.ffp127 in bf16 */
-	const float limit = d->dtype == DT_F16 ? 65520.0f : d->dtype == DT_BF16 ? 0x1.ffp127f : INFINITY;
-
-	b->bad[i] = 0;
-	for (size_t k = 0; k < d->D; k++)
-		b->bad[i] += !(fabsf(x[k]) < limit);
-	dtype_from_f32(d->dtype, b->stored + i * d->D * dtype_size(d->dtype), x, d->D);
-}
-
-static void check_range(const struct batch *b)
-{
-	uint64_t bad = 0;
-
-	for (size_t i = 0; i < b->kept; i++)
-		bad += b->bad[i];
-	if (bad)
-		die("%llu activations of contexts %llu to %llu do not fit %s%s", (unsigned long long)bad,
-		    (unsigned long long)b->first, (unsigned long long)(b->first + b->n - 1), o.dtype,
-		    b->d->dtype == DT_F16 ? "; use --dtype bf16" : "");
+	dtype_from_f32(a->dtype, b->stored + i * a->D * dtype_size(a->dtype), b->acts + b->picked[i] * a->D, a->D);
 }
 
 /* A task: from a batch's activations to the shards, which compress in the pool, too. */
@@ -147,11 +94,10 @@ static void store(void *arg)
 {
 	struct batch *b = arg;
 	const struct dump *d = b->d;
-	const size_t bytes = d->D * dtype_size(d->dtype);
+	const size_t bytes = d->acts->D * dtype_size(d->acts->dtype);
 
 	pick(b);
 	pool_for(b->kept, store_row, b);
-	check_range(b);
 	for (size_t i = 0; i < b->kept; i++)
 		shard_write(d->w[b->shard_of[i]], b->stored + i * bytes, 1);
 }
@@ -173,21 +119,19 @@ static size_t wait_stored(struct dump *d)
 	return rows;
 }
 
-/*
- * Computes a batch while the one before is stored; returns the rows stored meanwhile.  All samples are
- * computed whichever bins are written: what a product makes of a row might depend on its company.
- */
+/* Computes a batch while the one before is stored; returns the rows stored meanwhile. */
 static size_t dump_batch(struct dump *d)
 {
 	struct batch *b = &d->batch[d->turn];
-	const size_t S = d->rows.samples;
+	struct acts *a = d->acts;
+	const uint64_t i = d->next / a->batch;
 
 	b->first = d->next;
-	b->n = min64(o.batch, d->rows.contexts - d->next);
-	pool_for(b->n, read_context, b);
-	const struct gpt_hook h = gpt_forward_rows(d->g, d->idx, b->n, d->tok.T, b->rows, b->n * S);
+	b->n = acts_contexts(a, i);
+	const real *x = acts_batch(a, i, b->positions);
 
-	d->g->be->get(b->acts, h.acts, b->n * S * d->D * sizeof(*b->acts));
+	a->g->be->get(b->acts, x, b->n * a->rows.samples * a->D * sizeof(*b->acts));
+	acts_check(a);
 	const size_t rows = wait_stored(d);
 
 	task_post(&b->store);
@@ -271,27 +215,29 @@ static bool resume(struct dump *d, const struct recipe *p, bool *finishing)
 	return true;
 }
 
-static struct recipe *recipe(const struct dump *d, const char *gpt_id)
+static struct recipe *recipe(const struct dump *d)
 {
 	struct recipe *p = recipe_new("mlpdump", OUTPUT_VERSION);
 
-	recipe_add(p, "contexts", "%llu", (unsigned long long)o.contexts);
-	recipe_add(p, "samples", "%llu", (unsigned long long)o.samples);
+	recipe_add(p, "contexts", "%llu", (unsigned long long)d->rows.contexts);
+	recipe_add(p, "samples", "%llu", (unsigned long long)d->rows.samples);
 	recipe_add(p, "bins", "%llu+%zu/%llu", (unsigned long long)d->rows.bin, d->shards,
 		   (unsigned long long)d->rows.bins);
-	recipe_add(p, "window", "%llu", (unsigned long long)o.window);
-	recipe_add(p, "dtype", "%s", o.dtype);
+	recipe_add(p, "window", "%llu", (unsigned long long)d->rows.window);
+	recipe_add(p, "dtype", "%s", o.acts.dtype);
 	recipe_add(p, "level", "%llu", (unsigned long long)o.level);
-	recipe_add(p, "batch", "%llu", (unsigned long long)o.batch);
+	recipe_add(p, "batch", "%llu", (unsigned long long)o.acts.batch);
 	recipe_add(p, "seed", "%llu", (unsigned long long)o.c.seed);
 	recipe_add(p, "device", "%s %s", o.c.device, backend_precision(o.c.device, o.c.precision));
-	recipe_add(p, "gpt", "%s", gpt_id);
-	recipe_add(p, "tokens", "%s", d->tok.id);
+	recipe_add(p, "gpt", "%s", d->acts->gpt_id);
+	recipe_add(p, "tokens", "%s", d->acts->tok.id);
 	return p;
 }
 
-static void specify(struct dump *d, const char *gpt_id)
+static void specify(struct dump *d)
 {
+	const struct acts *a = d->acts;
+
 	d->spec = xcalloc(d->shards, sizeof(*d->spec));
 	d->meta = xcalloc(d->shards, sizeof(*d->meta));
 	d->w = xcalloc(d->shards, sizeof(struct shard_writer *));
@@ -300,13 +246,13 @@ static void specify(struct dump *d, const char *gpt_id)
 
 		r.bin += i;
 		rows_to_meta(&r, &d->meta[i]);
-		meta_add(&d->meta[i], "gpt", "%s", gpt_id);
-		meta_add(&d->meta[i], "tokens", "%s", d->tok.id);
+		meta_add(&d->meta[i], "gpt", "%s", a->gpt_id);
+		meta_add(&d->meta[i], "tokens", "%s", a->tok.id);
 		meta_add(&d->meta[i], "via", "mlpdump %d --contexts %llu --samples %llu --window %llu "
-			 "--dtype %s --seed %llu", OUTPUT_VERSION, (unsigned long long)o.contexts,
-			 (unsigned long long)o.samples, (unsigned long long)o.window, o.dtype,
-			 (unsigned long long)o.c.seed);
-		d->spec[i] = (struct shard_spec){ d->dtype, d->D, 0, r.bin, r.bins, &d->meta[i], (int)o.level };
+			 "--dtype %s --seed %llu", OUTPUT_VERSION, (unsigned long long)r.contexts,
+			 (unsigned long long)r.samples, (unsigned long long)r.window, o.acts.dtype,
+			 (unsigned long long)r.seed);
+		d->spec[i] = (struct shard_spec){ a->dtype, a->D, 0, r.bin, r.bins, &d->meta[i], (int)o.level };
 	}
 }
 
@@ -331,31 +277,25 @@ static bool is_fresh(const struct dump *d, const struct recipe *p)
 
 static void allocate(struct dump *d)
 {
-	const size_t tokens = xmul(o.batch, d->tok.T), rows = xmul(o.batch, d->rows.samples);
+	const size_t rows = xmul(o.acts.batch, d->rows.samples), values = xmul(rows, d->acts->D);
 
-	d->idx = xcalloc(tokens, sizeof(*d->idx));
-	d->targets = xcalloc(tokens, sizeof(*d->targets));
 	for (size_t i = 0; i < ARRAY_LEN(d->batch); i++) {
 		struct batch *b = &d->batch[i];
 
 		*b = (struct batch){ .d = d, .store = { .fn = store, .arg = b } };
 		b->positions = xcalloc(rows, sizeof(*b->positions));
-		b->rows = xcalloc(rows, sizeof(*b->rows));
 		b->picked = xcalloc(rows, sizeof(*b->picked));
 		b->shard_of = xcalloc(rows, sizeof(*b->shard_of));
-		b->bad = xcalloc(rows, sizeof(*b->bad));
-		b->acts = xcalloc(xmul(rows, d->D), sizeof(*b->acts));
-		b->stored = xcalloc(xmul(rows, d->D), dtype_size(d->dtype));
+		b->acts = xcalloc(values, sizeof(*b->acts));
+		b->stored = xcalloc(values, dtype_size(d->acts->dtype));
 	}
 }
 
 static void release(struct dump *d)
 {
-	free(d->idx);
-	free(d->targets);
 	for (size_t i = 0; i < ARRAY_LEN(d->batch); i++) {
 		const struct batch *b = &d->batch[i];
-		void *const parts[] = { b->positions, b->rows, b->picked, b->shard_of, b->bad, b->acts, b->stored };
+		void *const parts[] = { b->positions, b->picked, b->shard_of, b->acts, b->stored };
 
 		for (size_t k = 0; k < ARRAY_LEN(parts); k++)
 			free(parts[k]);
@@ -365,7 +305,6 @@ static void release(struct dump *d)
 	free(d->spec);
 	free(d->meta);
 	free(d->w);
-	gpt_free(d->g);
 }
 
 static void remove_older(const struct dump *d)
@@ -421,8 +360,8 @@ static void run(struct dump *d, const struct recipe *state)
 			d->w[i] = shard_create(d->paths[i], &d->spec[i], resumable ? OUT_KEEP : 0);
 	double saved = now_secs();
 
-	prog_start("rows", (o.contexts - d->next) * o.samples / d->rows.bins * d->shards);
-	while (d->next < o.contexts) {
+	prog_start("rows", (d->rows.contexts - d->next) * d->rows.samples / d->rows.bins * d->shards);
+	while (d->next < d->rows.contexts) {
 		prog_step(dump_batch(d));
 		if (resumable && now_secs() - saved >= o.save_every) {
 			prog_step(wait_stored(d));
@@ -458,10 +397,7 @@ static void check_options(struct dump *d, char **paths)
 		die_usage("%s missing", !o.gpt ? "--gpt is" : "tokens are");
 	if (o.bin && o.bins > 1)
 		die_usage("--bin and --bins exclude each other");
-	if (!dtype_parse(o.dtype, &d->dtype) || d->dtype == DT_U16 || d->dtype == DT_U32)
-		die_usage("--dtype is f16, bf16 or f32, not '%s'", o.dtype);
-	d->rows = (struct rows){ .seed = o.c.seed, .samples = o.samples, .window = o.window, .bins = o.bins };
-	d->shards = o.bins;
+	d->rows.bins = d->shards = o.bins;
 	if (o.bin)
 		parse_bin(d);
 	d->directory = d->shards > 1 || (length && o.c.output[length - 1] == '/');
@@ -470,34 +406,26 @@ static void check_options(struct dump *d, char **paths)
 		die_usage("--bins %llu needs -o DIR", (unsigned long long)o.bins);
 }
 
-static void open_inputs(struct dump *d, const struct gpt_config *c, char **paths)
+static void open_inputs(struct dump *d, char **paths)
 {
-	d->D = 4 * c->n_embd;
-	d->tok = windows_open(paths, c->block_size, c->vocab_size, o.cache);
-	d->rows.block = c->block_size;
-	d->rows.windows = d->tok.count;
-	if (!o.contexts)
-		o.contexts = d->tok.count;
-	d->rows.contexts = o.contexts;
-	if (o.contexts > d->tok.count)
-		die("'%s' has %llu windows of %zu tokens; --contexts asks for %llu", paths[0],
-		    (unsigned long long)d->tok.count, c->block_size, (unsigned long long)o.contexts);
-	if (o.samples > c->block_size)
-		die("a context has %zu tokens; --samples asks for %llu", c->block_size,
-		    (unsigned long long)o.samples);
+	const struct rows bins = d->rows;
+
+	d->acts = acts_open(&o.acts, o.c.seed, o.gpt, paths);
+	d->rows = d->acts->rows;
+	d->rows.bin = bins.bin;
+	d->rows.bins = bins.bins;
 	name_shards(d);
 }
 
-static void make(struct dump *d, const struct gpt_config *c, const struct tensors *t, const char *id)
+static void make(struct dump *d)
 {
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	const bool to_file = strcmp(o.c.output, "-") != 0;
-	struct recipe *p = recipe(d, id), *state = recipe(d, id);
+	struct recipe *p = recipe(d), *state = recipe(d);
 
 	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
-	d->g = gpt_new(be, c, o.batch, GPT_EVAL);
-	gpt_load(d->g, t);
-	specify(d, id);
+	acts_start(d->acts, be);
+	specify(d);
 	allocate(d);
 	if (to_file)
 		file_mkdirs(d->paths[0]);
@@ -508,7 +436,7 @@ static void make(struct dump *d, const struct gpt_config *c, const struct tensor
 		state_drop(o.c.output);
 		recipe_stamp(p, o.c.output);
 	}
-	prog_finish(o.contexts * c->block_size * sizeof(uint16_t), bytes);
+	prog_finish(d->rows.contexts * d->rows.block * sizeof(uint16_t), bytes);
 	recipe_free(p);
 	recipe_free(state);
 	release(d);
@@ -517,24 +445,19 @@ static void make(struct dump *d, const struct gpt_config *c, const struct tensor
 int main(int argc, char **argv)
 {
 	struct dump d = { 0 };
-	char **paths = opt_parse(argc, argv, opts, usage, &o.c), id[33];
+	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
 
 	check_options(&d, paths);
 	pool_start(o.c.threads);
-	struct tensors *t = tensors_open(o.gpt);
-	const struct gpt_config c = gpt_config_from(t, o.gpt);
-
-	tensors_id(t, id);
-	open_inputs(&d, &c, paths);
-	struct recipe *p = recipe(&d, id);
+	open_inputs(&d, paths);
+	struct recipe *p = recipe(&d);
 
 	if (!strcmp(o.c.output, "-") || !is_fresh(&d, p))
-		make(&d, &c, t, id);
+		make(&d);
 	for (size_t i = 0; i < d.shards; i++)
 		free(d.paths[i]);
 	free(d.paths);
-	windows_close(&d.tok);
 	recipe_free(p);
-	tensors_close(t);
+	acts_close(d.acts);
 	return 0;
 }
