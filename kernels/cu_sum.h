@@ -100,6 +100,13 @@ template <class S> __device__ __forceinline__ S warp_sum(S v)
 	return v;
 }
 
+__device__ __forceinline__ float warp_max(float v)
+{
+	for (int o = LANES / 2; o; o /= 2)
+		v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+	return v;
+}
+
 // In every thread of a block of THREADS; once in a kernel.
 template <class S> __device__ __forceinline__ S block_sum(S v)
 {

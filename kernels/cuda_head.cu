@@ -12,13 +12,12 @@
  * that are rounded to bf16: it stands alone in nll, where rounding errors do not
  * average out.  It takes its place in the sum too, so that nll >= 0.
  */
-#include "cu.h"
-
+#include "cu_sum.h"
 #include "cuda.h"
 
 #include <float.h>
 
-enum { HELD = 6, THREADS = 512, WARPS = THREADS / 32 };
+enum { HELD = 6, MOST_THREADS = 512, MOST_WARPS = MOST_THREADS / LANES };
 enum pass { NLL_ALONE, READ_ONCE, READ_TWICE };
 
 // logits in 16 bytes
@@ -52,20 +51,6 @@ template <bool NARROW> __device__ __forceinline__ uint4 pack(const float *v)
 	if (NARROW)
 		return make_uint4(two(v[0], v[1]), two(v[2], v[3]), two(v[4], v[5]), two(v[6], v[7]));
 	return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
-}
-
-__device__ __forceinline__ float warp_max(float v)
-{
-	for (int o = 16; o; o >>= 1)
-		v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
-	return v;
-}
-
-__device__ __forceinline__ float warp_sum(float v)
-{
-	for (int o = 16; o; o >>= 1)
-		v += __shfl_xor_sync(0xffffffffu, v, o);
-	return v;
 }
 
 // Σ exp(logit - max) of the logits so far
@@ -127,10 +112,10 @@ __device__ __forceinline__ uint4 gradient(const softmax &s, const uint4 &bits, i
  * the softmax whose gradient is scaled. */
 __device__ softmax finish(float *nll, running r, float part_of_own, float scale)
 {
-	CU_SHARED(float, maxima, WARPS);
-	CU_SHARED(float, sums, WARPS);
-	CU_SHARED(float, owns, WARPS);
-	const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)blockDim.x >> 5;
+	CU_SHARED(float, maxima, MOST_WARPS);
+	CU_SHARED(float, sums, MOST_WARPS);
+	CU_SHARED(float, owns, MOST_WARPS);
+	const int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES, warps = (int)blockDim.x / LANES;
 	float max = warp_max(r.max), sum = warp_sum(r.sum * __expf(r.max - max)), own = warp_sum(part_of_own);
 
 	if (lane == 0) {
@@ -151,7 +136,7 @@ __device__ softmax finish(float *nll, running r, float part_of_own, float scale)
 /* nll (rows) and, but for NLL_ALONE, logits (rows,ld) = scale · (softmax - onehot); x (rows,C), w (V,C).
  * vectors: of 16 bytes in ld logits. */
 template <bool NARROW, int PASS>
-__global__ void __launch_bounds__(THREADS, 2)
+__global__ void __launch_bounds__(MOST_THREADS, 2)
 cross_entropy_kernel(float *__restrict__ nll, uint4 *logits, const float *__restrict__ x,
 		     const float *__restrict__ w, const int32_t *__restrict__ targets, float scale, int C, int V,
 		     int vectors)
@@ -233,14 +218,14 @@ static size_t shared_at_most()
 
 	cuda_check(cudaGetDevice(&device), "lmhead");
 	cuda_check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "lmhead");
-	return (size_t)bytes - 3 * WARPS * sizeof(float);
+	return (size_t)bytes - 3 * MOST_WARPS * sizeof(float);
 }
 
 template <bool NARROW> static void launch_rows(const struct rows *h, bool gradient)
 {
-	unsigned threads = 32;
+	unsigned threads = LANES;
 
-	while (threads < THREADS && threads * HELD < h->vectors)
+	while (threads < MOST_THREADS && threads * HELD < h->vectors)
 		threads *= 2;
 	const size_t held = (size_t)threads * HELD;
 	const size_t shared = h->vectors > held ? (h->vectors - held) * sizeof(uint4) : 0;
