@@ -52,8 +52,8 @@ struct opt_common {
 	uint64_t memory;        /* -m, bytes */
 	uint64_t seed;          /* -s */
 	bool quiet;             /* -q */
-	const char *device;     /* --device auto|ref|cpu|cuda */
-	const char *precision;  /* --precision auto|f32|bf16 */
+	const char *device;     /* --device auto|ref|cpu|cuda|cudasim */
+	const char *precision;  /* --precision auto|f32|bf16|tf32 */
 };
 #define OPT_COMMON_INIT { .output = "-", .threads = 0, .memory = (uint64_t)2 << 30, .seed = 1337, \
 	.device = "auto", .precision = "auto" }
@@ -64,7 +64,7 @@ struct opt_common {
 #define OPT_SEED(c) OPT_U64('s', "seed", &(c)->seed, 0, 9007199254740992.0, "seed of every random choice")
 #define OPT_QUIET(c) OPT_FLAG('q', "quiet", &(c)->quiet, "say nothing but errors")
 #define OPT_DEVICE(c) OPT_STR(0, "device", &(c)->device, "NAME", "auto, ref, cpu or cuda"), \
-	OPT_STR(0, "precision", &(c)->precision, "NAME", "auto, f32 or bf16")
+	OPT_STR(0, "precision", &(c)->precision, "NAME", "auto, f32, bf16; tf32 on cuda")
 
 /*
  * Parses; sets base_tool, base_quiet and c->threads (0 becomes the number of

@@ -39,8 +39,8 @@ struct sae_params {     /* weights, or their gradients or moments */
 };
 
 struct backend {
-	const char *name;       /* "ref", "cpu" */
-	const char *precision;  /* "f32"; "bf16": operands of products are rounded, sums and weights are not */
+	const char *name;       /* "ref", "cpu", "cuda" */
+	const char *precision;  /* "f32"; "bf16", "tf32": operands of products are rounded, sums and weights are not */
 	const struct backend *exact;    /* the same device in f32, for evaluation; itself when it is that */
 	bool host;              /* its memory is the host's: to look at it waits for no device */
 
@@ -137,12 +137,17 @@ struct backend {
 	double (*sumsq)(const real *x, size_t n);
 };
 
-/* device: auto ref cpu (cuda later); precision: auto f32 bf16, where auto is bf16 on processors with
- * matrix units for it, else f32.  Dies when it cannot be had or an op is missing; says which it took.
+/* device: auto ref cpu cuda cudasim (the last two from plugins; auto: cuda where there is a card, else
+ * cpu); precision: auto f32 bf16, and tf32 on cuda; auto is bf16 on processors with matrix units for it
+ * and on cuda, else f32.  Dies when it cannot be had or an op is missing; says which it took.
  * The table is static. */
 const struct backend *backend_open(const char *device, const char *precision);
-/* The word for recipes: "bf16" where that is what will be computed in, else `precision` as it was given;
- * so that what auto made on one processor is not taken for what it would make on another. */
+/* For tests of single ops: the same table, complete or not, and nothing is said. */
+const struct backend *backend_open_part(const char *device, const char *precision);
+/* The first op that b lacks of these (names and spaces; NULL: of all), or NULL. */
+const char *backend_lacks(const struct backend *b, const char *names);
+/* The words for recipes: what will be computed in ("cuda bf16" where auto found a card), else `precision`
+ * as it was given; so that what auto made on one machine is not taken for what it would make on another. */
 const char *backend_precision(const char *device, const char *precision);
 void backend_ref(struct backend *b);    /* fills every member */
 void backend_cpu(struct backend *b);    /* ref, then what cpu.c does better */
