@@ -91,16 +91,32 @@ flags_for = $(if $(filter x86_64,$(MACHINE)),$(if $(filter %_avx2,$1),-O3 -mavx2
 	$(filter %_amx,$1),$(AVX512) -mamx-tile -mamx-bf16)) $(if $(filter common/%,$1),-Wconversion)
 OBJ := out/obj/$(firstword $(shell echo '$(CC) $(filter-out $(WERROR),$(CFLAGS)) $(CPPFLAGS) $(AVX512) $(value flags_for)' | md5sum | cut -c1-10))
 
+# What a tool opens when it is asked for lies beside the programs: MPI, and devices built as they are (bin-X: lib-X).
+PLUGINS := $(dir $(BIN))lib
+DEVICES := $(PLUGINS)$(patsubst bin%,%,$(filter bin%,$(notdir $(BIN))))
+MPICC ?= mpicc
+# The backend of NVIDIA's cards is built where nvcc and cuBLAS are; that takes no card.
+NVCC := $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+CUDA_LIB := $(CUDA_HOME)/lib64
+CUDA_C := $(wildcard kernels/cuda*.c)
+CUDA_CU := $(wildcard kernels/cuda*.cu)
+CUBLAS := $(wildcard $(addprefix $(CUDA_LIB)/,libcublas.so libcublasLt.so libcudart_static.a))
+CUDA_SO := $(if $(SAN),,$(if $(NVCC),$(if $(word 3,$(CUBLAS)),$(if $(wildcard kernels/cuda.c),$(DEVICES)/cuda.so),no-cublas)))
+CUDA_OBJ := out/obj/cuda
+CUDA_TARGETS := 80 86 89 90 100 120
+# Spills, local memory and doubles are mistakes, but where sums are meant to be double.
+ptxas_warns = -warn-spills,-warn-lmem-usage$(if $(filter cuda_sums,$(notdir $1)),,$(comma)-warn-double-usage)
+nvcc_flags = -std=c++17 -O3 -Ikernels $(if $(WERROR),-Werror all-warnings) -Xptxas $(call ptxas_warns,$1)
+
 TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk features htmlgen shardls
 COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
 KERNELS := $(basename $(filter-out kernels/cuda%,$(sort $(wildcard kernels/*.c))))
 LIB := $(OBJ)/libfeaturemill.a
-PLUGINS := $(dir $(BIN))lib
-MPICC ?= mpicc
 tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.c tools/$1_*.S)))
 
 .PHONY: tools
-tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text $(if $(shell command -v $(MPICC)),$(PLUGINS)/mpi.so)
+tools: $(TOOLS:%=$(BIN)/%) $(BIN)/parquet-text $(if $(shell command -v $(MPICC)),$(PLUGINS)/mpi.so) $(CUDA_SO)
 $(LIB): $(patsubst %,$(OBJ)/%.o,$(COMMON) $(KERNELS))
 	@rm -f $@; ar rcs $@ $^
 $(OBJ)/%.o: %.c | $(filter deps,$(MAKECMDGOALS))
@@ -122,9 +138,20 @@ $(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB) $(BIN)/objects
 # What a tool opens when it is asked for lies beside the programs.
 $(PLUGINS)/mpi.so: plugins/mpi.c common/comm.h
 	$(call run,MPICC,$@,$(MPICC) $(filter-out -MMD -MP,$(CPPFLAGS)) -std=c11 -g -O2 $(WARN) $(WERROR) -fPIC -shared -o $@ $<)
+.PHONY: no-cublas
+no-cublas:
+	@echo 'there is nvcc, but no cuBLAS in $(CUDA_LIB): --device cuda is not built'
+$(CUDA_OBJ)/%.o: kernels/%.cu
+	$(call run,NVCC,$@,$(NVCC) $(call nvcc_flags,$*) $(foreach t,$(CUDA_TARGETS),-gencode arch=compute_$t$(comma)code=sm_$t) \
+		-gencode arch=compute_80$(comma)code=compute_80 -t 2 -Xcompiler -fPIC$(comma)-fvisibility=hidden -MMD -MP -c -o $@ $<)
+$(OBJ)/pic/%.o: %.c
+	$(call run,CC,$@,$(CC) $(CPPFLAGS) -isystem $(CUDA_HOME)/include $(CFLAGS) -fPIC -fvisibility=hidden -c -o $@ $<)
+$(DEVICES)/cuda.so: $(CUDA_C:%.c=$(OBJ)/pic/%.o) $(CUDA_CU:kernels/%.cu=$(CUDA_OBJ)/%.o) $(BIN)/objects
+	$(call run,LD,$@,$(CC) -shared -o $@ $(filter %.o,$^) -Wl$(comma)-z$(comma)defs$(comma)--exclude-libs$(comma)ALL -L$(CUDA_LIB) \
+		-Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcublasLt -lcudart_static -lstdc++ -ldl -lrt -lpthread -lm)
 $(BIN)/parquet-text: tools/parquet-text
 	$(call run,CP,$@,cp $< $@)
--include $(wildcard $(OBJ)/*/*.d)
+-include $(wildcard $(OBJ)/*/*.d $(OBJ)/pic/kernels/*.d $(CUDA_OBJ)/*.d)
 # $(call run,WORD,OUTPUT,COMMAND): quiet by default; V=1 shows the commands.
 V ?=
 run = $(if $(V),,@printf '%-5s %s\n' $1 $2;) mkdir -p $(dir $2) && $3
@@ -305,7 +332,7 @@ help:
 	@echo 'OUT=$(OUT) (where the outputs lie) CC=$(CC)'
 
 clean:
-	rm -rf out/obj out/bin out/bin-* out/lib out/tiny
+	rm -rf out/obj out/bin out/bin-* out/lib out/lib-* out/cuda out/tiny
 
 # ---- checks --------------------------------------------------------------------------------
 # u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.
@@ -338,8 +365,6 @@ check-thread: tests
 # ---- the CUDA path without a card ----------------------------------------------------------
 # libcusim stands in for libcudart and libcublas: plain, for kernels built with ASan and UBSan, and for TSan,
 # which needs clang's (with gcc's a fiber costs 0.5 ms and 0.85 MB).  See tests/cuda/emulator.h.
-NVCC := $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
-CUDA_HOME = $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CUSIM_BUILDS := plain address thread
 CUSIM_SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CUSIM_SAN_thread := -fsanitize=thread
@@ -348,6 +373,10 @@ CUSIM_DEFINE_thread := -DCUSIM_TSAN
 CUSIM_CC_plain := gcc
 CUSIM_CC_address := gcc
 CUSIM_CC_thread := clang
+# --device cudasim of the tools built in the same way; gcc's tools have another TSan, so clang's lie in out/bin-tsan
+CUSIM_SO_plain := out/lib/cudasim.so
+CUSIM_SO_address := out/lib-address/cudasim.so
+CUSIM_SO_thread := out/lib-tsan/cudasim.so
 cusim_cxx = $(if $(filter thread,$1),clang++,g++)
 CUSIM_FLAGS = -std=c++17 -g -fPIC -Wall -Wextra -Wshadow $(WERROR) -MMD -MP -Itests/cuda -Ikernels -isystem $(CUDA_HOME)/include
 CUSIM_OBJ := out/obj/cusim
@@ -360,6 +389,10 @@ $(CUSIM_OBJ)/$1/%.o: tests/cuda/%.cu
 	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $$(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
 $(CUSIM_OBJ)/$1/%.o: kernels/%.cu
 	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $$(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
+$(CUSIM_OBJ)/$1/%.c.o: kernels/%.c
+	$$(call run,CC,$$@,$(CUSIM_CC_$1) $$(CPPFLAGS) -isystem $$(CUDA_HOME)/include -std=c11 -g -O1 $(WARN) $$(WERROR) -fPIC $$(CUSIM_SAN_$1) -c -o $$@ $$<)
+$(CUSIM_SO_$1): $(CUDA_C:kernels/%=$(CUSIM_OBJ)/$1/%.o) $(CUDA_CU:kernels/%.cu=$(CUSIM_OBJ)/$1/%.o) out/lib/libcusim-$1.a
+	$$(call run,LD,$$@,$(call cusim_cxx,$1) $$(CUSIM_SAN_$1) -shared -o $$@ $$^ -lm)
 $(CUSIM_OBJ)/$1/demo.c.o: tests/cuda/demo.c
 	$$(call run,CC,$$@,$(CUSIM_CC_$1) -std=gnu11 -g -O1 $(WARN) $$(WERROR) -MMD -MP -isystem $$(CUDA_HOME)/include $$(CUSIM_SAN_$1) -c -o $$@ $$<)
 out/cuda/demo-$1: $(CUSIM_OBJ)/$1/demo.c.o $(CUSIM_OBJ)/$1/demo.o $(CUSIM_OBJ)/$1/bugs.o out/lib/libcusim-$1.a
@@ -369,7 +402,11 @@ out/lib/libcusim-$1.a: $(call cusim_objects,$1)
 endef
 $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 -include $(wildcard $(CUSIM_OBJ)/*/*.d)
-.PHONY: cusim check-cuda check-cuda-long
+.PHONY: cusim cudasim check-cuda check-cuda-long
+# tests/ops in out/bin, bin-address and bin-tsan, with a cudasim.so each
+cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b)) out/bin/tests/ops
+	@$(MAKE) --no-print-directory SAN=address,undefined out/bin-address/tests/ops
+	@$(MAKE) --no-print-directory CC=clang SAN=thread BIN=out/bin-tsan out/bin-tsan/tests/ops
 check-cuda:
 	@NVCC='$(NVCC)' $(PROVE) tests/t-cuda.sh
 check-cuda-long: check-cuda cusim
@@ -379,6 +416,14 @@ PTX_TARGETS := 80 90
 $(PTX_TARGETS:%=out/cuda/demo-%.ptx) out/cuda/bugs-80.ptx: tests/cuda/demo.h kernels/cu.h
 $(PTX_TARGETS:%=out/cuda/demo-%.ptx): out/cuda/demo-%.ptx: tests/cuda/demo.cu
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$* -ptx -o $@ $<)
+define kernel_ptx
+out/cuda/%-$1.ptx: kernels/%.cu kernels/cu.h kernels/cuda.h
+	$$(call run,NVCC,$$@,$$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$1 -ptx -o $$@ $$<)
+endef
+$(foreach t,$(PTX_TARGETS),$(eval $(call kernel_ptx,$t)))
+KERNEL_PTX := $(foreach t,$(PTX_TARGETS),$(CUDA_CU:kernels/%.cu=out/cuda/%-$t.ptx))
+.PHONY: kernel-ptx
+kernel-ptx: $(KERNEL_PTX)
 out/cuda/bugs-80.ptx: tests/cuda/bugs.cu
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_80 -ptx -o $@ $<)
 out/cuda/occupancy: tests/cuda/occupancy.cpp
