@@ -3,6 +3,11 @@
  * instruction set that this machine has; and the same bytes on one thread and
  * on two.  A case fills its inputs from rng_hash, so each backend sees the same.
  * In bf16 the same cases pass within what rounding an operand to 8 bits costs.
+ *
+ *	ops --device NAME [--precision P] [--most N] [OP…]
+ *
+ * does so on another device, whose table may lack what is not asked for; OP: a
+ * case, or an op in it.  --most: elements of an array, of larger shapes none.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +16,7 @@
 #include "backend.h"
 #include "check.h"
 #include "cpu_bf16.h"
+#include "opt.h"
 #include "rng.h"
 
 enum { ARRAYS = 16, THREADS = 2 };
@@ -252,27 +258,57 @@ static void rounding(struct run *r, const struct shape *s)
 	free(bits);
 }
 
+/* What is allocated is zeros, and what is put can be got. */
+static void memory(struct run *r, const struct shape *s)
+{
+	const size_t n = s->N;
+	float *p = r->be->alloc(n * sizeof(*p)), *q = r->be->alloc(n * sizeof(*q));
+
+	if ((uintptr_t)p % 64 || (uintptr_t)q % 64)
+		BUG("alloc gave %p and %p", (void *)p, (void *)q);
+	r->memory[r->arrays++] = p;
+	r->memory[r->arrays++] = q;
+	r->be->zero(q, n * sizeof(*q));
+	result(r, "alloc", p, n, sizeof(float), 0);
+	result(r, "zero", q, n, sizeof(float), 0);
+	result(r, "put", values(r, n, 1, 0), n, sizeof(float), 0);
+}
+
 static void rows(struct run *r, const struct shape *s)
 {
 	const size_t N = s->N, C = s->D, n = N / 2 + 1;
 	float *x = values(r, N * C, 1, 0.5);
 	uint32_t *which = (uint32_t *)integers(r, n, N, 0);
-	double *sum = xcalloc(C, sizeof(*sum)), square;
 
 	r->be->add(output(r, "add", N * C, tight), x, N * C);
 	r->be->fill_rows(output(r, "fill_rows", N * C, 0), x, N, C);
 	r->be->gather_rows(output(r, "gather_rows", n * C, 0), x, which, n, C);
+}
+
+static void sums(struct run *r, const struct shape *s)
+{
+	const size_t N = s->N, C = s->D;
+	float *x = values(r, N * C, 1, 0.5);
+	double *sum = xcalloc(C, sizeof(*sum)), square;
+
 	r->be->column_sums(sum, x, N, C);
 	r->be->column_sums(sum, x, N, C);
 	host_result(r, "column_sums", sum, C, tight);
 	square = r->be->sumsq(x, N * C);
 	host_result(r, "sumsq", &square, 1, tight);
+	free(sum);
+}
+
+static void directions(struct run *r, const struct shape *s)
+{
+	const size_t N = s->N, C = s->D;
+	float *x = values(r, N * C, 1, 0.5);
+
 	r->be->row_norms(output(r, "row_norms", N, tight), x, N, C);
 	r->be->project_rows(output(r, "project_rows", N * C, tight), x, N, C);
 	r->out[r->outs - 1].floor = sqrt((double)(N * C));      /* one column: all cancels */
 	r->be->normalise_rows(x, N, C);
 	result(r, "normalise_rows", x, N * C, sizeof(float), tight);
-	free(sum);
 }
 
 /* n doubles in backend memory, and what became of them */
@@ -369,31 +405,56 @@ static void sae_codes(struct run *r, const struct shape *s)
 	r->be->sae_decode(output(r, "xhat", s->N * s->D, tight), f, &p, s->N, s->D, s->F);
 }
 
-/* What is active, as a dense matrix; room for half of it at first. */
-static void sae_active(struct run *r, const struct shape *s)
+/* The n entries as a dense matrix: NaN where they are not in order. */
+static float *dense_of(const uint32_t *rows, const uint32_t *feats, const float *f, size_t n, const struct shape *s)
 {
-	const struct sae_params p = sae_weights(r, s);
-	const size_t all = s->N * s->F;
-	float *x = values(r, s->N * s->D, 1, 0.2), *dense = xcalloc(all, sizeof(*dense));
-	uint32_t *rows = NULL, *feats = NULL;
-	float *f = NULL;
-	size_t cap = all / 2 + 1, n;
+	float *dense = xcalloc(s->N * s->F, sizeof(*dense));
 
-	for (;;) {
-		rows = xrealloc(rows, cap, sizeof(*rows));
-		feats = xrealloc(feats, cap, sizeof(*feats));
-		f = xrealloc(f, cap, sizeof(*f));
-		n = r->be->sae_active(rows, feats, f, cap, x, &p, s->N, s->D, s->F);
-		if (n <= cap)
-			break;
-		cap = n;
-	}
 	for (size_t i = 0; i < n; i++) {
 		const bool ordered = i == 0 || rows[i] > rows[i - 1] ||
 			(rows[i] == rows[i - 1] && feats[i] > feats[i - 1]);
 
+		if (rows[i] >= s->N || feats[i] >= s->F)
+			BUG("row %u, feature %u", rows[i], feats[i]);
 		dense[rows[i] * s->F + feats[i]] = ordered ? f[i] : NAN;
 	}
+	return dense;
+}
+
+static void *fetched(const struct backend *be, void *p, size_t bytes)
+{
+	void *host = xmalloc(bytes + 1);
+
+	be->get(host, p, bytes);
+	be->release(p);
+	return host;
+}
+
+/* What is active, as a dense matrix; room for half of it at first. */
+static void sae_active(struct run *r, const struct shape *s)
+{
+	const struct backend *be = r->be;
+	const struct sae_params p = sae_weights(r, s);
+	const size_t all = s->N * s->F;
+	float *x = values(r, s->N * s->D, 1, 0.2), *f;
+	uint32_t *rows, *feats;
+	size_t cap = all / 2 + 1, n;
+
+	for (;;) {
+		rows = be->alloc(cap * sizeof(*rows));
+		feats = be->alloc(cap * sizeof(*feats));
+		f = be->alloc(cap * sizeof(*f));
+		n = be->sae_active(rows, feats, f, cap, x, &p, s->N, s->D, s->F);
+		if (n <= cap)
+			break;
+		be->release(rows), be->release(feats), be->release(f);
+		cap = n;
+	}
+	rows = fetched(be, rows, n * sizeof(*rows));
+	feats = fetched(be, feats, n * sizeof(*feats));
+	f = fetched(be, f, n * sizeof(*f));
+	float *dense = dense_of(rows, feats, f, n, s);
+
 	result(r, "f", put(r, dense, all * sizeof(*dense)), all, sizeof(float), tight);
 	free(rows), free(feats), free(f), free(dense);
 }
@@ -463,20 +524,32 @@ static const struct shape dictionaries[] = {
 	{ .N = 4100, .D = 70, .F = 20, .at = -4 }, { .N = 2049, .D = 129, .F = 9, .at = -5 },
 };
 
-#define CASES(shapes, op, bf16) { #op, op, shapes, ARRAY_LEN(shapes), bf16 }
-static const struct {
-	const char *name;
+#define CASE(fn, shapes, bf16, ops) { #fn, ops, fn, shapes, ARRAY_LEN(shapes), bf16 }
+static const struct op_test {
+	const char *name, *ops;
 	op_case fn;
 	const struct shape *shapes;
 	size_t n;
 	double bf16;                    /* what rounding to bf16 may cost */
 } cases[] = {
-	CASES(texts, embed, 0), CASES(texts, layernorm, 0), CASES(texts, attention, 0),
-	CASES(texts, attention_rows, 0),
-	CASES(matrices, linear, 1e-2), CASES(matrices, rows, 0), CASES(lengths, rounding, 0), CASES(lengths, gelu, 0), CASES(lengths, adamw, 0),
-	CASES(heads, lmhead, 1e-2), CASES(ablations, ablate, 0),
-	CASES(dictionaries, sae_codes, 1e-2), CASES(dictionaries, sae_active, 1e-2), CASES(dictionaries, sae_forward, 2e-2),
-	CASES(dictionaries, sae_grad, 4e-2),
+	CASE(memory, lengths, 0, "alloc release put get zero sync"),
+	CASE(embed, texts, 0, "embed_fwd embed_bwd"),
+	CASE(layernorm, texts, 0, "layernorm_fwd layernorm_bwd"),
+	CASE(attention, texts, 0, "attention_fwd attention_bwd"),
+	CASE(attention_rows, texts, 0, "attention_rows"),
+	CASE(linear, matrices, 1e-2, "linear_fwd linear_bwd"),
+	CASE(rows, matrices, 0, "add fill_rows gather_rows"),
+	CASE(rounding, lengths, 0, "round_rows"),
+	CASE(sums, matrices, 0, "column_sums sumsq"),
+	CASE(directions, matrices, 0, "row_norms project_rows normalise_rows"),
+	CASE(gelu, lengths, 0, "gelu_fwd gelu_bwd"),
+	CASE(adamw, lengths, 0, "clip add_sum adamw zero"),
+	CASE(lmhead, heads, 1e-2, "lmhead"),
+	CASE(ablate, ablations, 0, "ablate_logit"),
+	CASE(sae_codes, dictionaries, 1e-2, "sae_encode sae_decode"),
+	CASE(sae_active, dictionaries, 1e-2, "sae_active"),
+	CASE(sae_forward, dictionaries, 2e-2, "sae_forward"),
+	CASE(sae_grad, dictionaries, 4e-2, "sae_grad"),
 };
 
 /* ---- comparison ---- */
@@ -554,24 +627,66 @@ static struct run run_on(const struct backend *be, op_case fn, const struct shap
 	return r;
 }
 
+/* alone: once on one thread, once on all; else twice */
+static void compare_shape(const struct backend *be, const struct backend *ref, const char *path, const struct op_test *t,
+			  size_t shape, bool alone)
+{
+	const struct shape *s = &t->shapes[shape];
+	const double loose = !strcmp(be->precision, "bf16") ? t->bf16 : !strcmp(be->precision, "tf32") ? t->bf16 / 4 : 0;
+	struct run want = run_on(ref, t->fn, s, true);
+	struct run one = run_on(be, t->fn, s, alone), two = run_on(be, t->fn, s, false);
+
+	check(all_close(&two, &want, t->name, loose), "%s %s %s %s: shape %zu as ref", be->name, be->precision, path, t->name,
+	      shape);
+	check(all_equal(&one, &two), "%s %s %s %s: shape %zu, the same bytes %s", be->name, be->precision, path, t->name,
+	      shape, alone ? "on 1 and 2 threads" : "twice");
+	discard(&want);
+	discard(&one);
+	discard(&two);
+}
+
 /* cases whose name starts so */
 static void compare(const struct backend *be, const struct backend *ref, const char *path, const char *start)
 {
 	for (size_t c = 0; c < ARRAY_LEN(cases); c++)
-		for (size_t i = 0; i < cases[c].n && !strncmp(cases[c].name, start, strlen(start)); i++) {
-			const struct shape *s = &cases[c].shapes[i];
-			const double loose = strcmp(be->precision, "bf16") ? 0 : cases[c].bf16;
-			struct run want = run_on(ref, cases[c].fn, s, true);
-			struct run one = run_on(be, cases[c].fn, s, true), two = run_on(be, cases[c].fn, s, false);
+		for (size_t i = 0; i < cases[c].n && !strncmp(cases[c].name, start, strlen(start)); i++)
+			compare_shape(be, ref, path, &cases[c], i, true);
+}
 
-			check(all_close(&two, &want, cases[c].name, loose), "%s %s %s %s: shape %zu as ref", be->name,
-			      be->precision, path, cases[c].name, i);
-			check(all_equal(&one, &two), "%s %s %s %s: shape %zu, the same bytes on 1 and %d threads",
-			      be->name, be->precision, path, cases[c].name, i, THREADS);
-			discard(&want);
-			discard(&one);
-			discard(&two);
-		}
+/* ---- another device ---- */
+
+/* The elements of the largest array, about. */
+static double elements(const struct shape *s)
+{
+	const double T = (double)(s->B * s->T), N = (double)(T > 0 ? s->B * s->T : s->N), V = (double)s->V;
+
+	return fmax(fmax(3 * N * (double)s->C, fmax(N * (double)s->D, N * (double)s->F)),
+		    fmax(fmax(T > 0 ? 0 : N * V, V * (double)s->C), fmax((double)(s->F * s->D), N)));
+}
+
+static bool asked(const struct op_test *t, char **names)
+{
+	bool any = !*names;
+
+	for (; *names; names++)
+		any |= !strcmp(t->name, *names) || strstr(t->ops, *names);
+	return any;
+}
+
+static void on_device(const struct backend *be, const struct backend *ref, char **names, double most)
+{
+	for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+		const struct op_test *t = &cases[c];
+		const char *missing = backend_lacks(be, t->ops);
+
+		if (!asked(t, names))
+			continue;
+		if (missing)
+			check(false, "%s %s: there is no %s", be->name, t->name, missing);
+		for (size_t i = 0; i < t->n && !missing; i++)
+			if (elements(&t->shapes[i]) <= most)
+				compare_shape(be, ref, "", t, i, false);
+	}
 }
 
 /* Everywhere, also where 1 + erf would cancel.  Without fused multiply-adds x² loses its low part,
@@ -596,14 +711,12 @@ static void gelu_accuracy(const char *path)
 	free(y);
 }
 
-int main(void)
+static void on_cpu(const struct backend *ref)
 {
 	static const char *const paths[] = { "plain", "avx2", "avx512" };
 	static const char *const units[] = { "plain", "avx2", "avx512bf16", "amx" };
-	struct backend ref, cpu, bf16;
+	struct backend cpu, bf16;
 
-	pool_start(THREADS);
-	backend_ref(&ref);
 	backend_cpu(&cpu);
 	backend_cpu_bf16(&bf16, &cpu);
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
@@ -611,17 +724,35 @@ int main(void)
 			printf("# no %s on this machine\n", paths[i]);
 			continue;
 		}
-		compare(&cpu, &ref, paths[i], "");
+		compare(&cpu, ref, paths[i], "");
 		gelu_accuracy(paths[i]);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(units); i++)
 		if (cpu_bf16_use(units[i]))
-			compare(&bf16, &ref, units[i], "");
+			compare(&bf16, ref, units[i], "");
 		else
 			printf("# no %s on this machine\n", units[i]);
 	if (!backend_cpu_has_tiles() && amx_emulate()) {
-		compare(&bf16, &ref, "amx, emulated,", "lmhead");
-		compare(&bf16, &ref, "amx, emulated,", "sae");
+		compare(&bf16, ref, "amx, emulated,", "lmhead");
+		compare(&bf16, ref, "amx, emulated,", "sae");
 	}
+}
+
+int main(int argc, char **argv)
+{
+	static struct opt_common c = OPT_COMMON_INIT;
+	static double most = 1e18;
+	const struct opt opts[] = {
+		OPT_DEVICE(&c), OPT_F64(0, "most", &most, 1, 1e18, "elements of an array, of larger shapes none"), OPT_END
+	};
+	char **names = opt_parse(argc, argv, opts, "usage: ops [options] [OP...]\n\te.g.:  ops --device cudasim linear\n", &c);
+	struct backend ref;
+
+	pool_start(THREADS);
+	backend_ref(&ref);
+	if (strcmp(c.device, "auto"))
+		on_device(backend_open_part(c.device, c.precision), &ref, names, most);
+	else
+		on_cpu(&ref);
 	return check_done();
 }
