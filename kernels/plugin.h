@@ -18,7 +18,7 @@ enum { PLUGIN_ABI = 1 };
 
 /* What the library may call of the program that opened it. */
 struct plugin_host {
-	void (*die)(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+	void (*die)(const char *fmt, ...) __attribute__((format(printf, 1, 2)));        /* does not return */
 };
 
 struct plugin {
