@@ -6,10 +6,12 @@
 #include "rng.h"
 #include "tree.h"
 
+enum { LINE = 16 };
+
 /* Tensors follow one another in a block, each from a 64-byte boundary; what lies between stays 0. */
 static size_t padded(size_t n)
 {
-	return (n + 15) / 16 * 16;
+	return (n + LINE - 1) / LINE * LINE;
 }
 
 static size_t block_size(const struct sae *s)
@@ -225,27 +227,79 @@ struct sae_loss sae_take_loss(struct sae *s, double lambda)
 	return l;
 }
 
+/* ---- weights ---- */
+
+/* Rows of the decoder among the values [from, to) */
+static size_t rows_within(const struct sae *s, size_t from, size_t to, size_t *first)
+{
+	const size_t dec = (size_t)(s->p.dec - s->p.enc), end = dec + s->F * s->D;
+	const size_t a = from < dec ? dec : from < end ? from : end, b = to < dec ? dec : to < end ? to : end;
+
+	if ((a - dec) % s->D || (b - dec) % s->D)
+		BUG("part of a feature's row in [%zu,%zu)", from, to);
+	*first = (a - dec) / s->D;
+	return (b - a) / s->D;
+}
+
+static void project_part(struct sae *s, size_t from, size_t to)
+{
+	size_t first, n = rows_within(s, from, to, &first);
+
+	if (n)
+		s->be->project_rows(s->g.dec + first * s->D, s->p.dec + first * s->D, n, s->D);
+}
+
+static void adam_part(struct sae *s, size_t from, size_t to, double lr)
+{
+	s->t++;
+	if (to > from)
+		s->be->adamw(s->p.enc + from, s->g.enc + from, s->m.enc + from, s->v.enc + from, to - from, s->share,
+			     lr, .9, .999, 1e-8, 0, s->t);
+}
+
 void sae_project(struct sae *s)
 {
-	s->be->project_rows(s->g.dec, s->p.dec, s->F, s->D);
+	project_part(s, 0, s->n_block);
 }
 
 void sae_adam(struct sae *s, double lr)
 {
-	s->t++;
-	s->be->adamw(s->p.enc, s->g.enc, s->m.enc, s->v.enc, s->n_block, s->share, lr, .9, .999, 1e-8, 0, s->t);
+	adam_part(s, 0, s->n_block, lr);
+}
+
+void sae_update_part(struct sae *s, size_t from, size_t to, double lr)
+{
+	project_part(s, from, to);
+	adam_part(s, from, to, lr);
+}
+
+void sae_normalise_part(struct sae *s, size_t from, size_t to)
+{
+	size_t first, n = rows_within(s, from, to, &first);
+
+	if (n)
+		s->be->normalise_rows(s->p.dec + first * s->D, n, s->D);
 }
 
 void sae_normalise(struct sae *s)
 {
-	s->be->normalise_rows(s->p.dec, s->F, s->D);
+	sae_normalise_part(s, 0, s->n_block);
+}
+
+size_t sae_cut(const void *sae, size_t from, size_t to)
+{
+	const struct sae *s = sae;
+	const size_t dec = (size_t)(s->p.dec - s->p.enc), end = dec + s->F * s->D;
+	size_t at = from + (to - from) / 2;
+
+	at = at > dec && at < end ? dec + (at - dec + s->D - 1) / s->D * s->D : padded(at);
+	return at < to ? at : to;
 }
 
 void sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr)
 {
 	sae_gradients(s, x, N, lambda);
-	sae_project(s);
-	sae_adam(s, lr);
+	sae_update_part(s, 0, s->n_block, lr);
 }
 
 void sae_fired(struct sae *s, uint32_t *count)

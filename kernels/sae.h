@@ -71,6 +71,11 @@ void sae_set_leaf_sums(struct sae *s, const struct sae_sums *sums, uint64_t rows
 void sae_project(struct sae *s);                /* parallel part of the decoder's gradient removed */
 void sae_adam(struct sae *s, double lr);        /* betas .9 .999, eps 1e-8; t += 1 */
 void sae_normalise(struct sae *s);              /* decoder columns to unit norm */
+/* project and adam, or normalise, of the values [from, to) of the block alone: whole rows of the decoder, as
+ * sae_cut divides it (tree.h) in parts of equal work. */
+void sae_update_part(struct sae *s, size_t from, size_t to, double lr);
+void sae_normalise_part(struct sae *s, size_t from, size_t to);
+size_t sae_cut(const void *sae, size_t from, size_t to);
 /* gradients, project, adam: one training step without normalisation. */
 void sae_step(struct sae *s, const float *x, size_t N, double lambda, double lr);
 /* What batches left behind, in backend memory until it is asked for: sums over `rows` rows, of all leaves here. */

@@ -10,9 +10,19 @@ struct tree {
 	size_t own, n;
 	real *sum[LEVELS];      /* (n) partial sums that wait, the total's place first */
 	size_t places, waiting, added;
-	real *theirs;           /* (n / 2) from another process */
+	size_t (*cut)(const void *arg, size_t from, size_t to);
+	const void *cut_arg;
+	real *theirs;           /* (the larger half) from another process */
 	char *host[2];          /* the same and what they get, where the device has memory of its own */
 };
+
+static size_t middle(const void *arg, size_t from, size_t to)
+{
+	const size_t mid = (from + (to - from) / 2 + LINE - 1) / LINE * LINE;
+
+	(void)arg;
+	return mid < to ? mid : to;
+}
 
 /* Places that n leaves take: one for each level, and one for the leaf under way */
 static size_t places(size_t n)
@@ -28,7 +38,7 @@ static size_t places(size_t n)
 
 struct tree *tree_new(const struct backend *be, struct comm *c, size_t leaves, real *total, size_t n)
 {
-	const size_t P = comm_size(c), half = (n / 2 + LINE) * sizeof(real);
+	const size_t P = comm_size(c);
 
 	if (leaves == 0 || leaves & (leaves - 1))
 		die_usage("--leaves must be a power of two, not %zu", leaves);
@@ -45,11 +55,26 @@ struct tree *tree_new(const struct backend *be, struct comm *c, size_t leaves, r
 	t->places = places(t->own);
 	for (size_t i = 1; i < t->places; i++)
 		t->sum[i] = be->alloc(xmul(n, sizeof(real)));
-	if (P > 1)
-		t->theirs = t->places > 1 ? t->sum[1] : be->alloc(half);
-	for (size_t i = 0; P > 1 && !be->host && i < 2; i++)
-		t->host[i] = xaligned(half);
+	t->cut = middle;
 	return t;
+}
+
+/* Room for what another process sends. */
+static void make_room(struct tree *t)
+{
+	const size_t mid = t->cut(t->cut_arg, 0, t->n), larger = mid > t->n - mid ? mid : t->n - mid;
+
+	t->theirs = t->places > 1 ? t->sum[1] : t->be->alloc(xmul(larger, sizeof(real)));
+	for (size_t i = 0; !t->be->host && i < 2; i++)
+		t->host[i] = xaligned(larger * sizeof(real));
+}
+
+void tree_cut(struct tree *t, size_t (*cut)(const void *arg, size_t from, size_t to), const void *arg)
+{
+	if (t->theirs)
+		BUG("a tree that is in use");
+	t->cut = cut;
+	t->cut_arg = arg;
 }
 
 void tree_free(struct tree *t)
@@ -104,40 +129,60 @@ static void exchange(struct tree *t, size_t peer, const real *mine, size_t n, re
 	t->be->put(theirs, t->host[1], their_n * sizeof(real));
 }
 
-struct part {           /* of the total, that a process still adds to */
-	size_t from, to;
-};
-
 /* The half of p that `upper` or not stands for */
-static struct part half(struct part p, bool upper)
+static struct tree_part half(const struct tree *t, struct tree_part p, bool upper)
 {
-	const size_t mid = (p.from + (p.to - p.from) / 2 + LINE - 1) / LINE * LINE;
-	const size_t at = mid < p.to ? mid : p.to;
+	const size_t mid = t->cut(t->cut_arg, p.from, p.to);
 
-	return upper ? (struct part){ at, p.to } : (struct part){ p.from, at };
+	return upper ? (struct tree_part){ mid, p.to } : (struct tree_part){ p.from, mid };
 }
 
-/* With the process whose rank differs in bit `level`, who holds the other part of the pair's sum. */
-static void share(struct tree *t, struct part p, size_t bit)
+/* At each level with the process whose rank differs in that bit, who holds the other part of the pair's sum. */
+struct tree_part tree_reduce(struct tree *t)
 {
 	const size_t rank = comm_rank(t->comm);
-	const struct part keep = half(p, rank & bit), give = half(p, !(rank & bit));
+	struct tree_part p = { 0, t->n };
 	real *total = t->sum[0];
 
-	exchange(t, rank ^ bit, total + give.from, give.to - give.from, t->theirs, keep.to - keep.from);
-	t->be->add(total + keep.from, t->theirs, keep.to - keep.from);
-	if (bit * 2 < comm_size(t->comm))
-		share(t, keep, bit * 2);
-	exchange(t, rank ^ bit, total + keep.from, keep.to - keep.from, total + give.from, give.to - give.from);
+	if (t->added != t->own)
+		BUG("%zu leaves of %zu", t->added, t->own);
+	t->added = t->waiting = 0;
+	if (comm_size(t->comm) > 1 && !t->theirs)
+		make_room(t);
+	for (size_t bit = 1; bit < comm_size(t->comm); bit *= 2) {
+		const struct tree_part keep = half(t, p, rank & bit), give = half(t, p, !(rank & bit));
+
+		exchange(t, rank ^ bit, total + give.from, give.to - give.from, t->theirs, keep.to - keep.from);
+		t->be->add(total + keep.from, t->theirs, keep.to - keep.from);
+		p = keep;
+	}
+	return p;
+}
+
+/* What p was divided into from level `bit` on comes together again. */
+static void gather(struct tree *t, real *x, struct tree_part p, size_t bit)
+{
+	const size_t rank = comm_rank(t->comm);
+
+	if (bit >= comm_size(t->comm))
+		return;
+	const struct tree_part keep = half(t, p, rank & bit), give = half(t, p, !(rank & bit));
+
+	gather(t, x, keep, bit * 2);
+	exchange(t, rank ^ bit, x + keep.from, keep.to - keep.from, x + give.from, give.to - give.from);
+}
+
+void tree_gather(struct tree *t, real *x)
+{
+	if (comm_size(t->comm) > 1 && !t->theirs)
+		make_room(t);
+	gather(t, x, (struct tree_part){ 0, t->n }, 1);
 }
 
 void tree_finish(struct tree *t)
 {
-	if (t->added != t->own)
-		BUG("%zu leaves of %zu", t->added, t->own);
-	t->added = t->waiting = 0;
-	if (comm_size(t->comm) > 1)
-		share(t, (struct part){ 0, t->n }, 1);
+	tree_reduce(t);
+	tree_gather(t, t->sum[0]);
 }
 
 double tree_sum(const double *x, size_t n, size_t stride)

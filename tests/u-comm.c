@@ -104,27 +104,65 @@ static real pairs(size_t leaf, size_t n, size_t i)
 	return n == 1 ? leaf_value(leaf, i) : pairs(leaf, n / 2, i) + pairs(leaf + n / 2, n / 2, i);
 }
 
+static void add_leaves(struct tree *t, size_t n)
+{
+	for (size_t leaf = 0; leaf < tree_own(t); leaf++) {
+		real *x = tree_leaf(t);
+
+		for (size_t i = 0; i < n; i++)
+			x[i] = leaf_value(tree_first(t) + leaf, i);
+		tree_add(t);
+	}
+}
+
+/* Each process's part alone, of which then all have all */
+static bool in_parts(struct tree *t, const real *total, real *x, const struct sums *s)
+{
+	bool right = true;
+
+	add_leaves(t, s->n);
+	const struct tree_part own = tree_reduce(t);
+
+	for (size_t i = 0; i < s->n; i++)
+		x[i] = i >= own.from && i < own.to ? 2 * total[i] : NAN;
+	tree_gather(t, x);
+	for (size_t i = 0; i < s->n; i++)
+		right &= x[i] == 2 * pairs(0, s->leaves, i);
+	return right;
+}
+
+/* Uneven, and at multiples of 7 values */
+static size_t a_third(const void *arg, size_t from, size_t to)
+{
+	const size_t at = (from + (to - from) / 3 + 6) / 7 * 7;
+
+	(void)arg;
+	return at < to ? at : to;
+}
+
 static bool add_up(struct comm *c, const void *arg)
 {
 	const struct sums *s = arg;
-	real *total = s->be->alloc(s->n * sizeof(*total));
-	struct tree *t = tree_new(s->be, c, s->leaves, total, s->n);
-	bool right = tree_own(t) * comm_size(c) == s->leaves;
+	real *total = s->be->alloc(s->n * sizeof(*total)), *x = s->be->alloc(s->n * sizeof(*x));
+	bool right = true;
 
-	for (size_t round = 0; round < 2; round++) { /* buffers hold anything the second time */
-		for (size_t leaf = 0; leaf < tree_own(t); leaf++) {
-			real *x = tree_leaf(t);
+	for (size_t cut = 0; cut < 2; cut++) {
+		struct tree *t = tree_new(s->be, c, s->leaves, total, s->n);
 
+		if (cut)
+			tree_cut(t, a_third, NULL);
+		right &= tree_own(t) * comm_size(c) == s->leaves;
+		for (size_t round = 0; round < 2; round++) { /* buffers hold anything the second time */
+			add_leaves(t, s->n);
+			tree_finish(t);
 			for (size_t i = 0; i < s->n; i++)
-				x[i] = leaf_value(tree_first(t) + leaf, i);
-			tree_add(t);
+				right &= total[i] == pairs(0, s->leaves, i);
+			right &= in_parts(t, total, x, s);
 		}
-		tree_finish(t);
-		for (size_t i = 0; i < s->n; i++)
-			right &= total[i] == pairs(0, s->leaves, i);
+		tree_free(t);
 	}
-	tree_free(t);
 	s->be->release(total);
+	s->be->release(x);
 	return right;
 }
 

@@ -236,6 +236,8 @@ static void save(struct run *r, const struct recipe *p)
 	buf_add(st, &r->now, sizeof(r->now));
 	buf_add(st, r->sums, o.leaves * sizeof(*r->sums));
 	buf_add(st, resampler_presumed(r->resampler), r->s->F);
+	tree_gather(r->tree, r->s->m.enc);
+	tree_gather(r->tree, r->s->v.enc);
 	sae_save_state(r->s, st);
 	comm_same(r->comm, st->p, st->n, "the weights");
 	if (!lead(r))
@@ -310,11 +312,12 @@ static void step(struct run *r, const float *x)
 	gradients(r, x);
 	if (r->s->be->host || now_secs() - r->looked > LOOK_EVERY)
 		look(r, k, x); /* before others take part in what is no number */
-	tree_finish(r->tree);
-	sae_project(r->s);
-	sae_adam(r->s, o.lr);
+	const struct tree_part own = tree_reduce(r->tree);
+
+	sae_update_part(r->s, own.from, own.to, o.lr);
 	if (k % o.normalise_every == 0)
-		sae_normalise(r->s);
+		sae_normalise_part(r->s, own.from, own.to);
+	tree_gather(r->tree, r->s->p.enc);
 	resample(r, k);
 }
 
@@ -431,6 +434,7 @@ static void cut(struct run *r)
 		die_usage("--leaves %llu does not divide --batch %llu", (unsigned long long)o.leaves,
 			  (unsigned long long)o.batch);
 	r->tree = tree_new(r->s->be, r->comm, o.leaves, r->total = r->s->g.enc, r->s->n_block);
+	tree_cut(r->tree, sae_cut, r->s);
 	r->sums = xcalloc(o.leaves, sizeof(*r->sums));
 	sae_set_leaves(r->s, tree_own(r->tree), o.leaves);
 	feed_share(r->feed, tree_first(r->tree) * (o.batch / o.leaves), tree_own(r->tree) * (o.batch / o.leaves));
