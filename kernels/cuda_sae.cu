@@ -1,11 +1,10 @@
-// cuda_sae: kernels of the autoencoder around its products
-#include "cu.h"
-
+/* cuda_sae: kernels of the autoencoder around its products */
 #include "cuda_sae.h"
 
-enum { WARPS = SAE_WARPS, THREADS = 32 * WARPS, TILE = 128, SCAN = 1024 };
+#include "cu_sum.h"
 
-// ---- types
+enum { SCAN = 1024 };
+static_assert((int)SAE_WARPS == WARPS && (int)SAE_STRIP == PART_ROWS, "strips are those of column sums");
 
 // What a lane reads at once of rows that begin at 16 bytes.
 template <class T> struct alignas(16) pack {
@@ -13,216 +12,222 @@ template <class T> struct alignas(16) pack {
 	T v[N];
 };
 
-static __device__ __forceinline__ float widen(float x) { return x; }
-static __device__ __forceinline__ float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
-static __device__ __forceinline__ void narrow_to(float &to, float x) { to = x; }
-static __device__ __forceinline__ void narrow_to(__nv_bfloat16 &to, float x) { to = __float2bfloat16(x); }
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ void narrow_to(float &to, float x) { to = x; }
+__device__ __forceinline__ void narrow_to(__nv_bfloat16 &to, float x) { to = __float2bfloat16(x); }
 
-template <class T> static __device__ __forceinline__ T warp_total(T v)
+// Four from x[i] on, of rows that begin at 16 bytes and have room for them
+template <class T> __device__ __forceinline__ void put4(T *x, size_t i, float4 v)
 {
-	for (int o = 16; o; o >>= 1)
-		v += __shfl_xor_sync(0xffffffffu, v, o);
-	return v;
-}
+	struct alignas(4 * sizeof(T)) four {
+		T x, y, z, w;
+	} to;
 
-static __device__ __forceinline__ size_t strip_end(size_t strip, size_t rows)
-{
-	return (strip + 1) * SAE_STRIP < rows ? (strip + 1) * SAE_STRIP : rows;
+	narrow_to(to.x, v.x), narrow_to(to.y, v.y), narrow_to(to.z, v.z), narrow_to(to.w, v.w);
+	*reinterpret_cast<four *>(x + i) = to;
 }
-
-// Is it one of the latents that are listed?  What is no number is, so that it shows.
-static __device__ __forceinline__ bool listed(float v) { return !(v <= 0); }
 
 // ---- rows
 
-// A warp a row.
-template <class T>
-__global__ void __launch_bounds__(THREADS)
+template <class T> __global__ void __launch_bounds__(THREADS)
 sae_centre_kernel(T *__restrict__ xc, size_t ld, const float *__restrict__ x, const float *__restrict__ b, size_t N,
-		  size_t D)
+		  size_t D, bool aligned)
 {
-	const size_t row = (size_t)blockIdx.x * WARPS + (threadIdx.x >> 5);
+	const size_t r = own_row();
 
-	if (row < N)
-		for (size_t d = threadIdx.x & 31; d < D; d += 32)
-			narrow_to(xc[row * ld + d], x[row * D + d] - b[d]);
+	for (size_t d = first_column(); r < N && d < D; d += next_column())
+		put4(xc + r * ld, d, each4(load4(x + r * D, d, D, aligned), load4(b, d, D, aligned),
+					   [](float value, float mean) { return value - mean; }));
 }
 
-// A warp a row.
 __global__ void __launch_bounds__(THREADS)
 sae_add_tiles_kernel(float *__restrict__ y, const float *__restrict__ part, size_t N, size_t tiles)
 {
-	const size_t row = (size_t)blockIdx.x * WARPS + (threadIdx.x >> 5);
+	const size_t r = own_row();
 	float sum = 0;
 
-	if (row >= N)
+	if (r >= N)
 		return;
-	for (size_t i = threadIdx.x & 31; i < tiles; i += 32)
-		sum += part[row * tiles + i];
-	sum = warp_total(sum);
-	if ((threadIdx.x & 31) == 0)
-		y[row] = sum;
+	for (size_t i = threadIdx.x; i < tiles; i += LANES)
+		sum += part[r * tiles + i];
+	sum = warp_sum(sum);
+	if (threadIdx.x == 0)
+		y[r] = sum;
 }
 
-// ---- tiles: a block's warps take its rows in turn, then the columns of the warps are added in order
+// ---- tiles: of TILE columns, a block's warps take the rows of a strip in turn
 
-// The sum over the warps of column c of own, each lane's COLUMNS sums at columns[lane + 32 k] of its warp.
-template <int COLUMNS> static __device__ float add_warps(float *sums, const float (&own)[COLUMNS])
+struct place {
+	size_t tile, strip, first, end; // rows first, first + WARPS, … are this warp's
+};
+
+__device__ __forceinline__ place own_place(size_t tiles, size_t rows)
 {
-	const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, width = 32 * COLUMNS;
-	float sum = 0;
+	const size_t strip = blockIdx.x / tiles, end = (strip + 1) * SAE_STRIP;
 
-	for (int k = 0; k < COLUMNS; k++)
-		sums[warp * width + lane + 32 * k] = own[k];
+	return { blockIdx.x % tiles, strip, strip * SAE_STRIP + threadIdx.y, end < rows ? end : rows };
+}
+
+// to (C): the four sums of columns from c on of each lane, added up over the warps in order
+__device__ __forceinline__ void store_columns(float *sums, float *to, const place &at, float4 own, size_t C)
+{
+	const unsigned t = threadIdx.y * LANES + threadIdx.x;
+	const size_t c = at.tile * TILE + t;
+	float total = 0;
+
+	*reinterpret_cast<float4 *>(sums + threadIdx.y * TILE + own_column()) = own;
 	__syncthreads();
-	if ((int)threadIdx.x < width)
-		for (int w = 0; w < WARPS; w++)
-			sum += sums[w * width + (int)threadIdx.x];
-	return sum;
+	if (t >= TILE || c >= C)
+		return;
+	for (int w = 0; w < WARPS; w++)
+		total += sums[w * TILE + t];
+	to[c] = total;
 }
 
 // dx NULL: errors alone
-template <class T>
-__global__ void __launch_bounds__(THREADS)
+template <class T> __global__ void __launch_bounds__(THREADS)
 sae_errors_kernel(T *__restrict__ dx, size_t ld, float *__restrict__ err2, float *__restrict__ columns,
 		  const float *__restrict__ xhat, const float *__restrict__ x, float scale, size_t N, size_t D,
-		  size_t tiles)
+		  size_t tiles, bool aligned)
 {
-	CU_SHARED(float, sums, WARPS * TILE);
-	const int lane = (int)threadIdx.x & 31;
-	const size_t tile = blockIdx.x % tiles, strip = blockIdx.x / tiles, end = strip_end(strip, N);
-	float own[TILE / 32] = {};
+	CU_SHARED(float4, sums, WARPS * LANES);
+	const place at = own_place(tiles, N);
+	const size_t d = at.tile * TILE + own_column();
+	float4 own = make_float4(0, 0, 0, 0);
 
-	for (size_t row = strip * SAE_STRIP + (threadIdx.x >> 5); row < end; row += WARPS) {
-		float squares = 0;
-		for (int k = 0; k < TILE / 32; k++) {
-			const size_t d = tile * TILE + (size_t)(lane + 32 * k);
-			if (d >= D)
-				continue;
-			const float e = xhat[row * D + d] - x[row * D + d];
-			squares += e * e;
-			own[k] += scale * e;
-			if (dx)
-				narrow_to(dx[row * ld + d], scale * e);
-		}
-		squares = warp_total(squares);
-		if (lane == 0)
-			err2[row * tiles + tile] = squares;
+	CU_UNROLL_BY(2)
+	for (size_t r = at.first; r < at.end; r += WARPS) {
+		const float4 e = each4(load4(xhat + r * D, d, D, aligned), load4(x + r * D, d, D, aligned),
+				       [](float got, float want) { return got - want; });
+		const float4 g = each4(e, [scale](float v) { return scale * v; });
+		const float squares = warp_sum(dot4(e, e));
+
+		own = add4(own, g);
+		if (dx && d < D)
+			put4(dx + r * ld, d, g);
+		if (threadIdx.x == 0)
+			err2[r * tiles + at.tile] = squares;
 	}
-	if (!dx)
-		return;
-	const float sum = add_warps(sums, own);
-	const size_t d = tile * TILE + threadIdx.x;
-	if (threadIdx.x < TILE && d < D)
-		columns[strip * D + d] = sum;
+	if (dx)
+		store_columns(&sums[0].x, columns + at.strip * D, at, own, D);
 }
 
 __global__ void __launch_bounds__(THREADS)
 sae_through_encoder_kernel(float *__restrict__ part, const float *__restrict__ b, const float *__restrict__ enc,
-			   size_t F, size_t D, size_t tiles)
+			   size_t F, size_t D, size_t tiles, bool aligned)
 {
-	CU_SHARED(float, sums, WARPS * TILE);
-	const int lane = (int)threadIdx.x & 31;
-	const size_t tile = blockIdx.x % tiles, strip = blockIdx.x / tiles, end = strip_end(strip, F);
-	float own[TILE / 32] = {};
+	CU_SHARED(float4, sums, WARPS * LANES);
+	const place at = own_place(tiles, F);
+	const size_t d = at.tile * TILE + own_column();
+	float4 own = make_float4(0, 0, 0, 0);
 
-	for (size_t j = strip * SAE_STRIP + (threadIdx.x >> 5); j < end; j += WARPS) {
+	CU_UNROLL_BY(4)
+	for (size_t j = at.first; j < at.end; j += WARPS) {
 		const float factor = b[j];
-		for (int k = 0; k < TILE / 32; k++) {
-			const size_t d = tile * TILE + (size_t)(lane + 32 * k);
-			if (d < D)
-				own[k] -= factor * enc[j * D + d];
-		}
+
+		own = each4(own, load4(enc + j * D, d, D, aligned),
+			    [factor](float sum, float v) { return sum - factor * v; });
 	}
-	const float sum = add_warps(sums, own);
-	const size_t d = tile * TILE + threadIdx.x;
-	if (threadIdx.x < TILE && d < D)
-		part[strip * D + d] = sum;
+	store_columns(&sums[0].x, part + at.strip * D, at, own, D);
 }
 
 // The one pass over latents: a lane has the same pack of columns in each of its rows.
-template <class T, bool GRAD>
-__global__ void __launch_bounds__(THREADS)
+template <class T, bool GRAD> __global__ void __launch_bounds__(THREADS)
 sae_latents_kernel(T *__restrict__ dpre, const T *__restrict__ f, size_t ld, float *__restrict__ l1,
 		   float *__restrict__ l0, float *__restrict__ columns, unsigned *__restrict__ fired, float penalty,
 		   size_t N, size_t F, size_t tiles)
 {
 	typedef pack<T> several;
-	const int P = several::N, WIDTH = 32 * P;
-	CU_SHARED(float, sums, WARPS * WIDTH);
+	const int P = several::N, WIDTH = LANES * P;
+	CU_SHARED(float, sums, GRAD ? WARPS * WIDTH : 1);
 	CU_SHARED(unsigned, counts, WARPS * WIDTH);
-	const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5;
-	const size_t tile = blockIdx.x % tiles, strip = blockIdx.x / tiles, end = strip_end(strip, N);
-	const size_t first = tile * WIDTH + (size_t)(lane * P);
+	const place at = own_place(tiles, N);
+	const size_t first = at.tile * WIDTH + P * (size_t)threadIdx.x;
 	float own[P] = {};
 	unsigned count[P] = {};
 
-	for (size_t row = strip * SAE_STRIP + (size_t)warp; row < end; row += WARPS) {
+	CU_UNROLL_BY(2)
+	for (size_t r = at.first; r < at.end; r += WARPS) {
 		float sum = 0;
+
 		if (first < F) {
-			const several v = *reinterpret_cast<const several *>(f + row * ld + first);
+			const several v = *reinterpret_cast<const several *>(f + r * ld + first);
 			several d;
+
 			if (GRAD)
-				d = *reinterpret_cast<const several *>(dpre + row * ld + first);
+				d = *reinterpret_cast<const several *>(dpre + r * ld + first);
+			CU_UNROLL
 			for (int k = 0; k < P; k++) {
-				const float value = widen(v.v[k]);
-				const bool within = first + (size_t)k < F, on = within && value > 0;
-				sum += within ? value : 0.0f;
+				const float value = widened(v.v[k]);
+				const bool within = first + k < F, on = within && value > 0;
+
+				sum += within ? value : 0;
 				count[k] += on;
 				if (GRAD) {
-					const float g = on ? widen(d.v[k]) + penalty : 0.0f;
+					const float g = on ? widened(d.v[k]) + penalty : 0;
+
 					own[k] += g;
 					narrow_to(d.v[k], g);
 				}
 			}
 			if (GRAD)
-				*reinterpret_cast<several *>(dpre + row * ld + first) = d;
+				*reinterpret_cast<several *>(dpre + r * ld + first) = d;
 		}
-		sum = warp_total(sum);
-		if (lane == 0)
-			l1[row * tiles + tile] = sum;
+		sum = warp_sum(sum);
+		if (threadIdx.x == 0)
+			l1[r * tiles + at.tile] = sum;
 	}
+	CU_UNROLL
 	for (int k = 0; k < P; k++) {
-		counts[warp * WIDTH + lane * P + k] = count[k];
+		const unsigned to = threadIdx.y * WIDTH + P * threadIdx.x + k;
+
+		counts[to] = count[k];
 		if (GRAD)
-			sums[warp * WIDTH + lane * P + k] = own[k];
+			sums[to] = own[k];
 	}
 	__syncthreads();
-	const size_t j = tile * WIDTH + threadIdx.x;
+	const unsigned t = threadIdx.y * LANES + threadIdx.x;
+	const size_t j = at.tile * WIDTH + t;
 	unsigned active = 0;
-	if ((int)threadIdx.x < WIDTH && j < F) {
+
+	if (t < WIDTH && j < F) {
 		float sum = 0;
+
 		for (int w = 0; w < WARPS; w++) {
-			active += counts[w * WIDTH + (int)threadIdx.x];
+			active += counts[w * WIDTH + t];
 			if (GRAD)
-				sum += sums[w * WIDTH + (int)threadIdx.x];
+				sum += sums[w * WIDTH + t];
 		}
 		if (GRAD)
-			columns[strip * F + j] = sum;
+			columns[at.strip * F + j] = sum;
 		if (fired && active)
 			atomicAdd(&fired[j], active);
 	}
-	active = warp_total(active);
-	if (lane == 0)
-		l0[(size_t)blockIdx.x * WARPS + (size_t)warp] = (float)active;
+	active = warp_sum(active);
+	if (threadIdx.x == 0)
+		l0[(size_t)blockIdx.x * WARPS + threadIdx.y] = (float)active;
 }
 
 // ---- the list of active latents
 
-// A warp a row.
+// Is it one of those listed?  What is no number is, so that it shows.
+__device__ __forceinline__ bool listed(float v) { return !(v <= 0); }
+
 __global__ void __launch_bounds__(THREADS)
 sae_count_kernel(unsigned *__restrict__ count, const float *__restrict__ f, size_t ld, size_t N, size_t F)
 {
-	const size_t row = (size_t)blockIdx.x * WARPS + (threadIdx.x >> 5);
+	const size_t r = own_row();
 	unsigned n = 0;
 
-	if (row >= N)
+	if (r >= N)
 		return;
-	for (size_t j = threadIdx.x & 31; j < F; j += 32)
-		n += listed(f[row * ld + j]);
-	n = warp_total(n);
-	if ((threadIdx.x & 31) == 0)
-		count[row] = n;
+	CU_UNROLL_BY(4)
+	for (size_t j = threadIdx.x; j < F; j += LANES)
+		n += listed(f[r * ld + j]);
+	n = warp_sum(n);
+	if (threadIdx.x == 0)
+		count[r] = n;
 }
 
 // One block: an exclusive scan that goes on from *found.
@@ -230,25 +235,25 @@ __global__ void __launch_bounds__(SCAN)
 sae_offsets_kernel(unsigned long long *__restrict__ offset, unsigned long long *found,
 		   const unsigned *__restrict__ count, size_t N)
 {
-	CU_SHARED(unsigned long long, ends, SCAN / 32);
-	const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5;
+	CU_SHARED(unsigned long long, ends, SCAN / LANES);
+	const int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
 	unsigned long long base = *found;
 
 	for (size_t from = 0; from < N; from += SCAN) {
 		const size_t i = from + threadIdx.x;
 		const unsigned long long own = i < N ? count[i] : 0;
 		unsigned long long sum = own, before = base;
-		for (int by = 1; by < 32; by <<= 1) {
+
+		for (int by = 1; by < LANES; by *= 2) {
 			const unsigned long long left = __shfl_up_sync(0xffffffffu, sum, (unsigned)by);
-			if (lane >= by)
-				sum += left;
+
+			sum += lane >= by ? left : 0;
 		}
-		if (lane == 31)
+		if (lane == LANES - 1)
 			ends[warp] = sum;
 		__syncthreads();
-		for (int w = 0; w < SCAN / 32; w++) {
-			if (w < warp)
-				before += ends[w];
+		for (int w = 0; w < SCAN / LANES; w++) {
+			before += w < warp ? ends[w] : 0;
 			base += ends[w];
 		}
 		if (i < N)
@@ -259,25 +264,25 @@ sae_offsets_kernel(unsigned long long *__restrict__ offset, unsigned long long *
 		*found = base;
 }
 
-// A warp a row.
 __global__ void __launch_bounds__(THREADS)
 sae_compact_kernel(unsigned *__restrict__ rows, unsigned *__restrict__ feats, float *__restrict__ v, size_t cap,
 		   const unsigned long long *__restrict__ offset, const float *__restrict__ f, size_t ld,
 		   size_t first, size_t N, size_t F)
 {
-	const unsigned lane = threadIdx.x & 31;
-	const size_t row = (size_t)blockIdx.x * WARPS + (threadIdx.x >> 5);
+	const unsigned lane = threadIdx.x;
+	const size_t r = own_row();
 
-	if (row >= N)
+	if (r >= N)
 		return;
-	size_t at = offset[row];
-	for (size_t from = 0; from < F; from += 32) {
+	size_t at = offset[r];
+	for (size_t from = 0; from < F; from += LANES) {
 		const size_t j = from + lane;
-		const float value = j < F ? f[row * ld + j] : 0.0f;
+		const float value = j < F ? f[r * ld + j] : 0;
 		const unsigned which = __ballot_sync(0xffffffffu, listed(value));
 		const size_t to = at + (size_t)__popc(which & ((1u << lane) - 1));
+
 		if (listed(value) && to < cap) {
-			rows[to] = (unsigned)(first + row);
+			rows[to] = (unsigned)(first + r);
 			feats[to] = (unsigned)j;
 			v[to] = value;
 		}
@@ -287,20 +292,19 @@ sae_compact_kernel(unsigned *__restrict__ rows, unsigned *__restrict__ feats, fl
 
 // ---- launchers
 
-static size_t parts(size_t n, size_t size) { return (n + size - 1) / size; }
-
 size_t sae_strips(size_t rows) { return parts(rows, SAE_STRIP); }
 size_t sae_tiles(size_t columns) { return parts(columns, TILE); }
 size_t sae_latent_tiles(bool narrow, size_t F)
 {
-	return parts(F, 32 * (size_t)(narrow ? pack<__nv_bfloat16>::N : pack<float>::N));
+	return parts(F, LANES * (size_t)(narrow ? pack<__nv_bfloat16>::N : pack<float>::N));
 }
 
 template <class T>
 static void launch_centre(T *xc, size_t ld, const float *x, const float *b_dec, size_t N, size_t D)
 {
 	CU_TRAFFIC((N * D + D) * sizeof(float), N * D * sizeof(T));
-	LAUNCH(sae_centre_kernel<T>, (unsigned)parts(N, WARPS), THREADS, 0, cuda_stream(), xc, ld, x, b_dec, N, D);
+	LAUNCH(sae_centre_kernel<T>, row_grid(N, D), row_block(), 0, cuda_stream(), xc, ld, x, b_dec, N, D,
+	       aligned(D, x, b_dec));
 }
 
 void sae_centre(void *xc, bool narrow, size_t ld, const float *x, const float *b_dec, size_t N, size_t D)
@@ -320,8 +324,8 @@ static void launch_errors(T *dx, size_t ld, float *err2, float *columns, const f
 
 	CU_TRAFFIC(2 * N * D * sizeof(float),
 		   N * tiles * sizeof(float) + (dx ? N * D * sizeof(T) + strips * D * sizeof(float) : 0));
-	LAUNCH(sae_errors_kernel<T>, (unsigned)(tiles * strips), THREADS, 0, cuda_stream(), dx, ld, err2, columns,
-	       xhat, x, scale, N, D, tiles);
+	LAUNCH(sae_errors_kernel<T>, dim3((unsigned)(tiles * strips)), row_block(), 0, cuda_stream(), dx, ld, err2, columns,
+	       xhat, x, scale, N, D, tiles, aligned(D, xhat, x));
 }
 
 void sae_errors(void *dx, bool narrow, size_t ld, float *err2, float *columns, const float *xhat, const float *x,
@@ -339,18 +343,18 @@ static void launch_latents(T *dpre, const T *f, size_t ld, float *l1, float *l0,
 			   float penalty, size_t N, size_t F)
 {
 	const size_t tiles = sae_latent_tiles(sizeof(T) < sizeof(float), F), strips = sae_strips(N);
-	const unsigned grid = (unsigned)(tiles * strips);
+	const dim3 grid((unsigned)(tiles * strips));
 	const size_t all = N * F * sizeof(T), counters = fired ? F * sizeof(*fired) : 0;
 	const size_t small = (N * tiles + tiles * strips * WARPS) * sizeof(float) + counters;
 
 	if (!dpre) {
 		CU_TRAFFIC(all + counters, small);
-		LAUNCH((sae_latents_kernel<T, false>), grid, THREADS, 0, cuda_stream(), dpre, f, ld, l1, l0, columns,
+		LAUNCH((sae_latents_kernel<T, false>), grid, row_block(), 0, cuda_stream(), dpre, f, ld, l1, l0, columns,
 		       fired, penalty, N, F, tiles);
 		return;
 	}
 	CU_TRAFFIC(2 * all + counters, all + small + strips * F * sizeof(float));
-	LAUNCH((sae_latents_kernel<T, true>), grid, THREADS, 0, cuda_stream(), dpre, f, ld, l1, l0, columns, fired,
+	LAUNCH((sae_latents_kernel<T, true>), grid, row_block(), 0, cuda_stream(), dpre, f, ld, l1, l0, columns, fired,
 	       penalty, N, F, tiles);
 }
 
@@ -370,15 +374,15 @@ void sae_through_encoder(float *part, const float *b, const float *enc, size_t F
 	const size_t tiles = sae_tiles(D), strips = sae_strips(F);
 
 	CU_TRAFFIC((F * D + F) * sizeof(float), strips * D * sizeof(float));
-	LAUNCH(sae_through_encoder_kernel, (unsigned)(tiles * strips), THREADS, 0, cuda_stream(), part, b, enc, F, D,
-	       tiles);
+	LAUNCH(sae_through_encoder_kernel, dim3((unsigned)(tiles * strips)), row_block(), 0, cuda_stream(), part, b,
+	       enc, F, D, tiles, aligned(D, enc));
 	cuda_launched("sae: gradient through the encoder");
 }
 
 void sae_add_tiles(float *y, const float *part, size_t N, size_t tiles)
 {
 	CU_TRAFFIC(N * tiles * sizeof(float), N * sizeof(float));
-	LAUNCH(sae_add_tiles_kernel, (unsigned)parts(N, WARPS), THREADS, 0, cuda_stream(), y, part, N, tiles);
+	LAUNCH(sae_add_tiles_kernel, row_grid(N), row_block(), 0, cuda_stream(), y, part, N, tiles);
 	cuda_launched("sae: sums of rows");
 }
 
@@ -387,7 +391,7 @@ void sae_offsets(uint64_t *offset, uint64_t *found, uint32_t *count, const float
 	static_assert(sizeof(unsigned long long) == sizeof(uint64_t), "one type under two names");
 
 	CU_TRAFFIC(N * F * sizeof(float), N * sizeof(*count));
-	LAUNCH(sae_count_kernel, (unsigned)parts(N, WARPS), THREADS, 0, cuda_stream(), count, f, ld, N, F);
+	LAUNCH(sae_count_kernel, row_grid(N), row_block(), 0, cuda_stream(), count, f, ld, N, F);
 	cuda_launched("sae: count");
 	CU_TRAFFIC(N * sizeof(*count) + sizeof(*found), N * sizeof(*offset) + sizeof(*found));
 	LAUNCH(sae_offsets_kernel, 1, SCAN, 0, cuda_stream(), reinterpret_cast<unsigned long long *>(offset),
@@ -400,7 +404,7 @@ void sae_compact(uint32_t *rows, uint32_t *feats, float *v, size_t cap, const ui
 		 size_t ld, size_t row, size_t N, size_t F)
 {
 	CU_TRAFFIC(N * F * sizeof(float) + N * sizeof(*offset), 0);
-	LAUNCH(sae_compact_kernel, (unsigned)parts(N, WARPS), THREADS, 0, cuda_stream(), rows, feats, v, cap,
+	LAUNCH(sae_compact_kernel, row_grid(N), row_block(), 0, cuda_stream(), rows, feats, v, cap,
 	       reinterpret_cast<const unsigned long long *>(offset), f, ld, row, N, F);
 	cuda_launched("sae: compact");
 }
