@@ -19,20 +19,26 @@ static struct comm job = { .ops = { .rank = 0, .size = 1 } };
 
 /* ---- the job ---- */
 
+/* The first of these words (NULL-terminated) that is a number in the environment */
+static bool launcher_says(const char *const *words, uint64_t *n)
+{
+	for (; *words; words++) {
+		const char *text = getenv(*words);
+
+		if (text && parse_u64(text, n))
+			return true;
+	}
+	return false;
+}
+
 /* How many processes a launcher says that it started; 0: it does not say */
 static uint64_t launched(void)
 {
 	static const char *const sizes[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE",
-		"SLURM_STEP_NUM_TASKS" };
+		"SLURM_STEP_NUM_TASKS", NULL };
 	uint64_t n;
 
-	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-		const char *text = getenv(sizes[i]);
-
-		if (text && parse_u64(text, &n))
-			return n;
-	}
-	return 0;
+	return launcher_says(sizes, &n) ? n : 0;
 }
 
 static char *plugin_path(void)
@@ -142,6 +148,17 @@ size_t comm_rank(const struct comm *c)
 size_t comm_size(const struct comm *c)
 {
 	return c->ops.size;
+}
+
+size_t comm_local_rank(void)
+{
+	static const char *const ranks[] = { "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID",
+		"MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", NULL };
+	uint64_t n;
+
+	if (job.ops.size == 1)
+		return 0;
+	return launcher_says(ranks, &n) ? n : job.ops.rank;
 }
 
 /* ---- between two ---- */

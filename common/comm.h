@@ -27,6 +27,7 @@ struct comm *comm_open(const char *argv0);      /* argv0: the tool's name in mes
 struct comm *comm_over(const struct comm_ops *ops);     /* the same over other means than MPI */
 size_t comm_rank(const struct comm *c);
 size_t comm_size(const struct comm *c);
+size_t comm_local_rank(void);   /* among this machine's processes of the job, as the launcher says */
 void comm_send(struct comm *c, size_t to, const void *p, size_t bytes);
 void comm_recv(struct comm *c, size_t from, void *p, size_t bytes);
 /* Both at once with one peer, who does the same; mine and theirs are apart. */

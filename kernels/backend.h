@@ -38,11 +38,25 @@ struct sae_params {     /* weights, or their gradients or moments */
 	real *b_dec;    /* (D)   decoder.bias */
 };
 
+enum { DEVICE_LINK_ID = 128 };
+
+/* What devices of several processes, one each, send one another without the host.  All of the job call, in the
+ * same order; a text is one line that says why not (static). */
+struct device_link {
+	const char *(*find)(void);              /* NULL, or there is none here; does not wait for others */
+	const char *(*make_id)(void *id);       /* (DEVICE_LINK_ID bytes) of a link to be: one of them, for all */
+	const char *(*join)(const void *id, size_t rank, size_t size);
+	/* An op as others: n values to the peer, its_n from it; both are backend memory and lie apart */
+	void (*exchange)(size_t peer, const real *mine, size_t n, real *its, size_t its_n);
+	void (*leave)(void);
+};
+
 struct backend {
 	const char *name;       /* "ref", "cpu", "cuda" */
 	const char *precision;  /* "f32"; "bf16", "tf32": operands of products are rounded, sums and weights are not */
 	const struct backend *exact;    /* the same device in f32, for evaluation; itself when it is that */
 	bool host;              /* its memory is the host's: to look at it waits for no device */
+	const struct device_link *link; /* NULL: processes exchange through host memory */
 
 	/* memory: alloc gives zeros, 64-byte aligned, and dies when there is none */
 	void *(*alloc)(size_t bytes);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base.h"
+#include "comm.h"
 
 static char reason[PATH_MAX + 256];
 
@@ -73,7 +73,7 @@ static const char *load(const char *path, const struct plugin **plugin)
 
 const char *plugin_open(const char *name, const char *precision, struct backend *b, struct backend *exact)
 {
-	static const struct plugin_host host = { die };
+	static struct plugin_host host = { .die = die };
 	const struct plugin *plugin = NULL;
 	char path[PATH_MAX];
 
@@ -83,6 +83,7 @@ const char *plugin_open(const char *name, const char *precision, struct backend 
 
 	if (why)
 		return why;
+	host.local_rank = comm_local_rank();
 	why = plugin->open(&host, precision, b, exact);
 	if (why)
 		return because("%s", why);

@@ -14,11 +14,12 @@
 #include "backend.h"
 
 /* Raised with every change of backend.h or of what follows. */
-enum { PLUGIN_ABI = 1 };
+enum { PLUGIN_ABI = 2 };
 
 /* What the library may call of the program that opened it. */
 struct plugin_host {
 	void (*die)(const char *fmt, ...) __attribute__((format(printf, 1, 2)));        /* does not return */
+	size_t local_rank;      /* of this machine's processes of the job, which: it takes that card, modulo their number */
 };
 
 struct plugin {

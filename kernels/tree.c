@@ -1,5 +1,6 @@
 #include "tree.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { LEVELS = 40, LINE = 16 };        /* halves start on a cache line */
@@ -12,6 +13,7 @@ struct tree {
 	size_t places, waiting, added;
 	size_t (*cut)(const void *arg, size_t from, size_t to);
 	const void *cut_arg;
+	const struct device_link *link; /* to the other processes' devices, or NULL: through the host */
 	real *theirs;           /* (the larger half) from another process */
 	char *host[2];          /* the same and what they get, where the device has memory of its own */
 };
@@ -59,13 +61,48 @@ struct tree *tree_new(const struct backend *be, struct comm *c, size_t leaves, r
 	return t;
 }
 
+/* Did all do that?  The first reason why not is told. */
+static bool all_could(struct comm *c, const char *why)
+{
+	enum { WHY = 200 };
+	char *whys = xcalloc(comm_size(c), WHY), *mine = whys + comm_rank(c) * WHY;
+	size_t i = 0;
+
+	snprintf(mine, WHY, "%s", why ? why : "");
+	comm_gather(c, whys, mine, WHY);
+	while (i < comm_size(c) && !whys[i * WHY])
+		i++;
+	if (i < comm_size(c))
+		say("sums between devices go through host memory: %s (rank %zu)", whys + i * WHY, i);
+	free(whys);
+	return i == comm_size(c);
+}
+
+/* The devices' own way to one another, or NULL. */
+static const struct device_link *join(const struct backend *be, struct comm *c)
+{
+	unsigned char id[DEVICE_LINK_ID] = { 0 };
+	const struct device_link *link = be->link;
+
+	if (!all_could(c, link ? link->find() : "the backend has no other way") ||
+	    !all_could(c, comm_rank(c) == 0 ? link->make_id(id) : NULL))
+		return NULL;
+	comm_broadcast(c, id, sizeof(id));
+	if (all_could(c, link->join(id, comm_rank(c), comm_size(c))))
+		return link;
+	link->leave();
+	return NULL;
+}
+
 /* Room for what another process sends. */
 static void make_room(struct tree *t)
 {
 	const size_t mid = t->cut(t->cut_arg, 0, t->n), larger = mid > t->n - mid ? mid : t->n - mid;
 
 	t->theirs = t->places > 1 ? t->sum[1] : t->be->alloc(xmul(larger, sizeof(real)));
-	for (size_t i = 0; !t->be->host && i < 2; i++)
+	if (!t->be->host)
+		t->link = join(t->be, t->comm);
+	for (size_t i = 0; !t->be->host && !t->link && i < 2; i++)
 		t->host[i] = xaligned(larger * sizeof(real));
 }
 
@@ -85,6 +122,8 @@ void tree_free(struct tree *t)
 		t->be->release(t->theirs);
 	free(t->host[0]);
 	free(t->host[1]);
+	if (t->link)
+		t->link->leave();
 	free(t);
 }
 
@@ -122,6 +161,10 @@ static void exchange(struct tree *t, size_t peer, const real *mine, size_t n, re
 {
 	if (t->be->host) {
 		comm_exchange(t->comm, peer, mine, n * sizeof(real), theirs, their_n * sizeof(real));
+		return;
+	}
+	if (t->link) {
+		t->link->exchange(peer, mine, n, theirs, their_n);
 		return;
 	}
 	t->be->get(t->host[0], mine, n * sizeof(real));

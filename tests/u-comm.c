@@ -247,6 +247,7 @@ int main(void)
 
 	backend_cpu(&cpu);
 	far = cpu;
+	base_quiet = true;      /* of how sums go */
 	far.host = false;
 	test_order();
 	test_tree(&cpu, "cpu");
