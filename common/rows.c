@@ -154,6 +154,143 @@ void rows_walk_close(struct rows_walk *w)
 	free(w);
 }
 
+/* ---- the order within a block ---- */
+
+/* Rows that a bucket of keys has, about: keys are hashes, so buckets are even. */
+#define BUCKET_ROWS 256
+
+struct rows_order {
+	struct rows r;
+	uint64_t first;                 /* context of the block under way */
+	unsigned bits;                  /* of a key that are its bucket */
+	uint32_t *position;             /* (threads, S) */
+	uint64_t *key;                  /* of each row, in the order of enumeration */
+	struct keyed {
+		uint64_t key;
+		uint32_t place;
+	} *sorted;
+	uint32_t *start;                /* (2^bits + 1) of each bucket, in sorted */
+	uint32_t *order;
+};
+
+uint64_t rows_block(const struct rows *r, uint64_t block, uint64_t *first)
+{
+	const uint64_t w = window_of(r), start = block * w;
+
+	if (start >= r->contexts)
+		BUG("block %llu", (unsigned long long)block);
+	*first = start;
+	return r->contexts - start < w ? r->contexts - start : w;
+}
+
+static unsigned bucket_bits(uint64_t rows)
+{
+	unsigned bits = 1;
+
+	while (bits < 24 && rows >> bits > BUCKET_ROWS)
+		bits++;
+	return bits;
+}
+
+uint64_t rows_order_bytes(const struct rows *r)
+{
+	const uint64_t rows = window_of(r) * r->samples;
+
+	return rows * (sizeof(uint64_t) + sizeof(struct keyed) + sizeof(uint32_t)) + (sizeof(uint32_t) << bucket_bits(rows));
+}
+
+struct rows_order *rows_order_new(const struct rows *r)
+{
+	struct rows_order *o = xcalloc(1, sizeof(*o));
+	const size_t rows = xmul(window_of(r), r->samples);
+
+	if (rows > UINT32_MAX)
+		BUG("%zu rows in a block", rows);
+	o->r = *r;
+	o->bits = bucket_bits(rows);
+	o->position = xcalloc(xmul(pool_threads(), r->samples), sizeof(*o->position));
+	o->key = xcalloc(rows, sizeof(*o->key));
+	o->sorted = xcalloc(rows, sizeof(*o->sorted));
+	o->start = xcalloc(((size_t)1 << o->bits) + 1, sizeof(*o->start));
+	o->order = xcalloc(rows, sizeof(*o->order));
+	return o;
+}
+
+static size_t bucket(const struct rows_order *o, uint64_t key)
+{
+	return (size_t)(key >> (64 - o->bits));
+}
+
+static void key_context(void *arg, size_t i)
+{
+	struct rows_order *o = arg;
+	const size_t S = (size_t)o->r.samples;
+	uint32_t *position = o->position + pool_self() * S;
+
+	rows_positions(&o->r, o->first + i, position);
+	for (size_t j = 0; j < S; j++)
+		o->key[i * S + j] = rows_row(&o->r, o->first + i, position[j]).key;
+}
+
+/* = row_compare within a block: places ascend as (context, position) does */
+static int keyed_compare(const void *pa, const void *pb)
+{
+	const struct keyed *a = pa, *b = pb;
+
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return (a->place > b->place) - (a->place < b->place);
+}
+
+static void sort_bucket(void *arg, size_t i)
+{
+	struct rows_order *o = arg;
+	const size_t from = o->start[i], to = o->start[i + 1];
+
+	qsort(o->sorted + from, to - from, sizeof(*o->sorted), keyed_compare);
+	for (size_t k = from; k < to; k++)
+		o->order[k] = o->sorted[k].place;
+}
+
+/* Rows into their buckets; start[i + 1] first counts bucket i, then is where its next row goes. */
+static void scatter(struct rows_order *o, size_t rows)
+{
+	const size_t buckets = (size_t)1 << o->bits;
+	uint32_t before = 0;
+
+	memset(o->start, 0, (buckets + 1) * sizeof(*o->start));
+	for (size_t i = 0; i < rows; i++)
+		o->start[bucket(o, o->key[i]) + 1]++;
+	for (size_t b = 1; b <= buckets; b++) {
+		const uint32_t n = o->start[b];
+
+		o->start[b] = before;
+		before += n;
+	}
+	for (size_t i = 0; i < rows; i++)
+		o->sorted[o->start[bucket(o, o->key[i]) + 1]++] = (struct keyed){ o->key[i], (uint32_t)i };
+}
+
+const uint32_t *rows_order_of(struct rows_order *o, uint64_t block)
+{
+	const size_t contexts = (size_t)rows_block(&o->r, block, &o->first);
+
+	pool_for(contexts, key_context, o);
+	scatter(o, contexts * o->r.samples);
+	pool_for((size_t)1 << o->bits, sort_bucket, o);
+	return o->order;
+}
+
+void rows_order_free(struct rows_order *o)
+{
+	free(o->position);
+	free(o->key);
+	free(o->sorted);
+	free(o->start);
+	free(o->order);
+	free(o);
+}
+
 /* ---- META ---- */
 
 void rows_to_meta(const struct rows *r, struct meta *m)

@@ -44,6 +44,18 @@ struct rows_walk;
 struct rows_walk *rows_walk_open(const struct rows *r, uint64_t bins);
 bool rows_walk_next(struct rows_walk *w, struct row *row);      /* false: no more */
 void rows_walk_close(struct rows_walk *w);
+/* A block: how many contexts, *first the first; of block 0, none has more. */
+uint64_t rows_block(const struct rows *r, uint64_t block, uint64_t *first);
+/*
+ * The shuffled order within a block.  order[i] is the place of the i-th row in
+ * the order of enumeration from the block's first context on, (context, j); rows
+ * (contexts · S, below 2^32) and keys are hashed and sorted by the pool.
+ */
+struct rows_order;
+struct rows_order *rows_order_new(const struct rows *r);
+uint64_t rows_order_bytes(const struct rows *r);        /* memory that takes */
+const uint32_t *rows_order_of(struct rows_order *o, uint64_t block);    /* until the next call */
+void rows_order_free(struct rows_order *o);
 /* META lines "contexts samples block windows window seed bin", and back
  * (dies, naming `name`, when they are missing). */
 void rows_to_meta(const struct rows *r, struct meta *m);

@@ -121,6 +121,36 @@ static bool same_row(const struct row *a, const struct row *b)
 	return a->block == b->block && a->key == b->key && a->context == b->context && a->position == b->position;
 }
 
+/* Block after block, the order is that of all rows. */
+static void check_order(uint64_t contexts, uint64_t samples, uint64_t window)
+{
+	struct rows r = base;
+
+	r.contexts = contexts;
+	r.windows = contexts;
+	r.samples = samples;
+	r.window = window;
+	const size_t n = contexts * samples;
+	struct row *want = enumerate(&r), *made = enumerate(&r);
+	struct rows_order *o = rows_order_new(&r);
+	size_t differ = 0, at = 0;
+	uint64_t first, c;
+
+	qsort(want, n, sizeof(*want), compare);
+	for (uint64_t block = 0; at < n; block++) {
+		const uint32_t *order = rows_order_of(o, block);
+
+		c = rows_block(&r, block, &first);
+		for (size_t i = 0; i < c * samples; i++, at++)
+			differ += !same_row(&want[at], &made[first * samples + order[i]]);
+	}
+	check(at == n && differ == 0, "%d contexts of %d, window %d: %zu of %zu rows out of order", (int)contexts,
+	      (int)samples, (int)window, differ, n);
+	rows_order_free(o);
+	free(want);
+	free(made);
+}
+
 /* Bin after bin, the replay is the enumeration. */
 static void check_walk(uint64_t contexts, uint64_t samples, uint64_t window, uint64_t bins)
 {
@@ -200,6 +230,12 @@ int main(void)
 	check_walk(300, 5, 16, 9);
 	check_walk(3, 40, 0, 40);
 	check_walk(20000, 3, 0, 2);
+	check_order(1, 1, 0);
+	check_order(300, 5, 0);
+	check_order(300, 5, 7);
+	check_order(300, 5, 1);
+	check_order(20000, 3, 0);
+	check_order(20000, 3, 6000);
 	check_meta();
 	return check_done();
 }
