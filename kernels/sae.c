@@ -136,14 +136,20 @@ static void check_rows(const struct sae *s, size_t N)
 		BUG("%zu rows; buffers hold 1 to %zu", N, s->max_rows);
 }
 
+void sae_gradients_at(struct sae *s, const real *x, size_t N, double lambda)
+{
+	check_rows(s, N);
+	if (s->leaf == 0)
+		s->be->zero(s->fired, s->F * sizeof(*s->fired));
+	s->be->sae_grad(s->sums + s->leaf, s->fired, &s->g, x, &s->p, lambda, N, s->D, s->F);
+	s->rows += N;
+}
+
 void sae_gradients(struct sae *s, const float *x, size_t N, double lambda)
 {
 	check_rows(s, N);
 	put_floats(s, s->x, x, N * s->D);
-	if (s->leaf == 0)
-		s->be->zero(s->fired, s->F * sizeof(*s->fired));
-	s->be->sae_grad(s->sums + s->leaf, s->fired, &s->g, s->x, &s->p, lambda, N, s->D, s->F);
-	s->rows += N;
+	sae_gradients_at(s, s->x, N, lambda);
 }
 
 void sae_set_leaves(struct sae *s, size_t leaves, size_t all)

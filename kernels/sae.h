@@ -60,6 +60,7 @@ void sae_load_state(struct sae *s, struct cursor *st);
 
 /* Gradients of a batch (host x); s->fired is set, the batch's sums are added to the tally. */
 void sae_gradients(struct sae *s, const float *x, size_t N, double lambda);
+void sae_gradients_at(struct sae *s, const real *x, size_t N, double lambda);   /* x in backend memory */
 /* A batch summed leaf by leaf (tree.h).  So many of the `all` equal leaves are here; their sums are 0: */
 void sae_set_leaves(struct sae *s, size_t leaves, size_t all);
 /* From now on gradients are those at grads (n_block, backend memory; at first s's own), sums are added to this

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "comm.h"
-#include "feed.h"
 #include "metrics.h"
 #include "opt.h"
 #include "pool.h"
@@ -19,8 +18,10 @@ enum { OUTPUT_VERSION = 4, L1_BATCH = 8192 };
 
 static const char usage[] =
 	"usage: saetrain [options] --gpt GPT --val VAL -o SAE [ACTS…]\n"
+	"       saetrain [options] --gpt GPT --val VAL -o SAE --from-tokens --window W TOKENS…\n"
 	"       saetrain --eval SAE --gpt GPT --val VAL\n"
-	"Trains a sparse autoencoder on shuffled activation shards (or a pipe of them); writes a\n"
+	"Trains a sparse autoencoder on shuffled activation shards (or a pipe of them), or on rows that\n"
+	"it makes of tokens itself: those of mlpdump with the same options, shuffled.  Writes a\n"
 	"safetensors checkpoint and, beside it, metrics as JSON Lines.\n"
 	"e.g.:  saetrain --l1 3e-7 --gpt gpt.safetensors --val val.zst --pick pick.zst -o sae.safetensors mix/*.zst\n";
 
@@ -28,12 +29,14 @@ static const char default_l1[] = "3e-7";
 
 static struct {
 	struct opt_common c;
+	struct acts_options acts;
+	bool from_tokens;
 	const char *gpt, *val, *pick, *l1, *l1_mean, *metrics, *init, *eval;
 	uint64_t features, batch, leaves, steps, normalise_every, resample_every, resample_events, pick_rows;
 	uint64_t eval_every, eval_contexts, log_every;
 	double lr, ultra_low, save_every;
 } o = {
-	.c = OPT_COMMON_INIT, .l1 = default_l1, .features = 4096, .batch = 8192, .leaves = 1, .normalise_every = 1000,
+	.c = OPT_COMMON_INIT, .acts = ACTS_OPTIONS_INIT, .l1 = default_l1, .features = 4096, .batch = 8192, .leaves = 1, .normalise_every = 1000,
 	.resample_every = 25000, .resample_events = 4, .pick_rows = 819200, .eval_every = 1000,
 	.eval_contexts = 2000, .save_every = 30, .lr = 3e-4, .ultra_low = 1e-3,
 };
@@ -62,6 +65,8 @@ static const struct opt opts[] = {
 	OPT_STR(0, "metrics", &o.metrics, "FILE", "JSON Lines; default: SAE's name with .jsonl"),
 	OPT_STR(0, "init", &o.init, "FILE", "start from this checkpoint's weights"),
 	OPT_STR(0, "eval", &o.eval, "FILE", "train nothing, print this checkpoint's figures"),
+	OPT_FLAG(0, "from-tokens", &o.from_tokens, "make the rows of TOKENS with GPT, where they are used:"),
+	OPT_ACTS(&o.acts, "gpt-batch"),
 	OPT_THREADS(&o.c), OPT_MEMORY(&o.c), OPT_SEED(&o.c), OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
 };
 
@@ -79,7 +84,7 @@ struct run {
 	struct tree *tree;
 	real *total;            /* the net's own gradients */
 	struct sae_sums *sums;  /* (leaves) gathered from all processes */
-	struct feed *feed;
+	struct input *in;
 	struct resample_plan plan;
 	struct judge judge;
 	struct resampler *resampler;
@@ -90,7 +95,7 @@ struct run {
 	double looked;          /* when the device was last waited for */
 	struct metrics *metrics;
 	struct buf line, state; /* under way */
-	char input_id[33], pick_id[33], init_id[33];
+	char pick_id[33], init_id[33];
 };
 
 static bool lead(const struct run *r)
@@ -169,7 +174,7 @@ static void pick_rows(void *arg, uint64_t row, size_t n, float *x)
 	struct run *r = arg;
 
 	if (!r->pick) {
-		feed_kept(r->feed, row, n, x);
+		input_kept(r->in, row, n, x);
 		return;
 	}
 	for (size_t have = 0, got; have < n; have += got)
@@ -182,7 +187,7 @@ static void pick_rows(void *arg, uint64_t row, size_t n, float *x)
 static void resample(struct run *r, uint64_t k)
 {
 	const int64_t event = resample_event(&r->plan, k);
-	const struct resample_rows rows = { r->pick ? r->picked : feed_kept_rows(r->feed), pick_rows, r };
+	const struct resample_rows rows = { r->pick ? r->picked : input_kept_rows(r->in), pick_rows, r };
 	size_t dead;
 
 	resampler_watch(r->resampler, k);
@@ -220,7 +225,7 @@ static struct recipe *recipe(const struct run *r)
 	recipe_add(p, "gpt", "%s", r->judge.id);
 	recipe_add(p, "val", "%s", r->judge.val.id);
 	recipe_add(p, "pick", "%s", r->pick_id);
-	recipe_add(p, "input", "%s", r->input_id);
+	recipe_add(p, "input", "%s", r->in->id);
 	recipe_add(p, "init", "%s", r->init_id);
 	return p;
 }
@@ -269,10 +274,17 @@ static bool resume(struct run *r, const struct recipe *p)
 /* ---- the run ---- */
 
 /* The loss of step k is not a number: is it the input's fault? */
-static void blame(uint64_t k, const float *x, size_t D)
+static void blame(const struct run *r, uint64_t k, const float *x)
 {
-	for (size_t i = 0; i < o.batch * D; i++)
-		if (!isfinite(x[i]))
+	const size_t D = r->s->D, n = o.batch * D;
+	float *host = xcalloc(n, sizeof(*host));
+
+	if (r->in->made)
+		r->s->be->get(host, x, n * sizeof(*host));
+	else
+		memcpy(host, x, n * sizeof(*host));
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(host[i]))
 			die("the input's row %llu has a value that is not finite, in column %zu",
 			    (unsigned long long)(k * o.batch + i / D), i % D);
 	die("the loss is not a number at step %llu; try a lower --lr", (unsigned long long)k);
@@ -287,7 +299,7 @@ static void look(struct run *r, uint64_t k, const float *x)
 
 	r->looked = now_secs();
 	if (!isfinite(loss.loss))
-		blame(k, x, r->s->D);
+		blame(r, k, x);
 	prog_note("loss %.4f, L0 %.1f", loss.loss, loss.l0);
 }
 
@@ -297,8 +309,10 @@ static void gradients(struct run *r, const float *x)
 	const size_t rows = o.batch / o.leaves;
 
 	for (size_t leaf = 0; leaf < tree_own(r->tree); leaf++) {
+		const float *part = x + (tree_first(r->tree) + leaf) * rows * r->s->D;
+
 		sae_at_leaf(r->s, leaf, tree_leaf(r->tree));
-		sae_gradients(r->s, x + (tree_first(r->tree) + leaf) * rows * r->s->D, rows, r->lambda);
+		(r->in->made ? sae_gradients_at : sae_gradients)(r->s, part, rows, r->lambda);
 		tree_add(r->tree);
 	}
 	sae_at_leaf(r->s, 0, r->total);
@@ -337,15 +351,14 @@ static void mark(struct run *r, bool last, bool keep)
 
 static void train(struct run *r, const struct recipe *state, bool resumable)
 {
-	const uint64_t steps = feed_steps(r->feed);
-
+	const uint64_t steps = r->in->steps;
 	double saved = now_secs();
 
-	feed_start(r->feed, r->now.step);
+	input_start(r->in, r->s->be, r->now.step);
 	prog_start("rows", steps ? (steps - r->now.step) * o.batch : 0);
-	for (const float *x = feed_next(r->feed); x; ) {
+	for (const float *x = input_next(r->in); x; ) {
 		step(r, x);
-		x = feed_next(r->feed);
+		x = input_next(r->in);
 		const bool due = !x || r->now.step % o.eval_every == 0 || now_secs() - saved >= o.save_every;
 		const bool keep = comm_agree(r->comm, resumable && due);
 
@@ -374,7 +387,6 @@ static void set_eval(struct tensors_writer *w, const struct eval_result *e)
 static void store(struct run *r)
 {
 	struct tensors_writer *w = tensors_create();
-	char *tokens = meta_get(shards_meta(feed_shards(r->feed)), "tokens");
 	const struct { const char *key; uint64_t v; } whole[] = {
 		{ "features", o.features }, { "batch", o.batch }, { "leaves", o.leaves }, { "steps", r->now.step },
 		{ "normalise_every", o.normalise_every }, { "resample_every", o.resample_every },
@@ -392,15 +404,14 @@ static void store(struct run *r)
 	tensors_set(w, "lr", "%.9g", o.lr);
 	tensors_set(w, "ultra_low", "%.9g", o.ultra_low);
 	tensors_set(w, "gpt", "%s", r->judge.id);
-	tensors_set(w, "tokens", "%s", tokens ? tokens : "unknown");
+	tensors_set(w, "tokens", "%s", r->in->tokens ? r->in->tokens : "unknown");
 	tensors_set(w, "val", "%s", r->judge.val.id);
 	tensors_set(w, "pick", "%s", r->pick_id);
-	tensors_set(w, "input", "%s", r->input_id);
+	tensors_set(w, "input", "%s", r->in->id);
 	tensors_set(w, "init", "%s", r->init_id);
 	if (r->judge.t)
 		set_eval(w, &r->now.eval);
 	tensors_write(w, o.c.output);
-	free(tokens);
 }
 
 static void finish(struct run *r, const struct recipe *p, bool resumable)
@@ -437,7 +448,7 @@ static void cut(struct run *r)
 	tree_cut(r->tree, sae_cut, r->s);
 	r->sums = xcalloc(o.leaves, sizeof(*r->sums));
 	sae_set_leaves(r->s, tree_own(r->tree), o.leaves);
-	feed_share(r->feed, tree_first(r->tree) * (o.batch / o.leaves), tree_own(r->tree) * (o.batch / o.leaves));
+	input_share(r->in, tree_first(r->tree) * (o.batch / o.leaves), tree_own(r->tree) * (o.batch / o.leaves));
 }
 
 /* From --init, a state or the seed to the last step. */
@@ -460,8 +471,7 @@ static void make(struct run *r, const struct recipe *p)
 {
 	const struct backend *be = backend_open(o.c.device, o.c.precision);
 	const bool resumable = strcmp(o.c.output, "-") != 0;
-	const size_t D = shards_cols(feed_shards(r->feed));
-	const size_t eval_rows = judge_rows(&r->judge);
+	const size_t D = r->in->D, eval_rows = judge_rows(&r->judge);
 
 	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
 	r->resampler = resampler_new(r->s, &r->plan, o.batch);
@@ -471,7 +481,7 @@ static void make(struct run *r, const struct recipe *p)
 	run(r, resumable);
 	if (lead(r))
 		finish(r, p, resumable);
-	prog_finish(r->now.step * o.batch * D * dtype_size(shards_dtype(feed_shards(r->feed))),
+	prog_finish(r->now.step * o.batch * D * dtype_size(r->in->dtype),
 		    2 * o.features * D * sizeof(float));
 	tree_free(r->tree);
 	free(r->sums);
@@ -482,14 +492,13 @@ static void make(struct run *r, const struct recipe *p)
 /* ---- inputs ---- */
 
 /* The rows' own word on the GPT they come from must agree with --gpt, and stands in for it. */
-static void check_gpt(struct run *r, struct shards *s, const char *name)
+static void check_gpt(struct run *r, const char *id, const char *name)
 {
-	char *id = meta_get(shards_meta(s), "gpt"), was[33];
+	char was[33];
 
 	memcpy(was, r->judge.id, sizeof(was));
 	if (id)
 		snprintf(r->judge.id, sizeof(r->judge.id), "%s", id);
-	free(id);
 	if (strcmp(was, "none") && strcmp(was, r->judge.id))
 		die("'%s' was made with another GPT than '%s'", name, o.gpt ? o.gpt : "the input");
 }
@@ -510,7 +519,10 @@ static void open_pick(struct run *r, size_t D)
 	if (o.resample_every && events < o.resample_events)
 		die("'%s' has rows for %llu resamplings; --resample-events asks for %llu", o.pick,
 		    (unsigned long long)events, (unsigned long long)o.resample_events);
-	check_gpt(r, r->pick, o.pick);
+	char *gpt = meta_get(shards_meta(r->pick), "gpt");
+
+	check_gpt(r, gpt, o.pick);
+	free(gpt);
 	shards_id(r->pick, r->pick_id);
 }
 
@@ -520,33 +532,37 @@ static uint64_t rows_to_keep(void)
 	return o.pick || !o.resample_every || !o.resample_events ? 0 : o.pick_rows;
 }
 
-static void open_input(struct run *r, char **paths)
+static struct input *open_shards(const struct run *r, char **paths, const struct input_spec *spec)
 {
-	const bool files = paths[0] && strcmp(paths[0], "-");
-	const char *name = files ? paths[0] : "<stdin>";
-
-	if (comm_size(r->comm) > 1 && !files)
+	if (comm_size(r->comm) > 1 && (!paths[0] || !strcmp(paths[0], "-")))
 		die_usage("several processes read files, not a pipe");
-	r->feed = feed_open(paths, o.batch, o.steps, rows_to_keep());
-	struct shards *in = feed_shards(r->feed);
-	const size_t D = shards_cols(in), bytes = D * dtype_size(shards_dtype(in));
+	struct input *in = input_shards(paths, spec);
+	const size_t bytes = in->D * dtype_size(in->dtype);
 
-	if (rows_to_keep() > o.c.memory / 2 / bytes)
+	if (spec->keep > o.c.memory / 2 / bytes)
 		die("-m %llu is too small for --pick-rows %llu; need at least %llu", (unsigned long long)o.c.memory,
 		    (unsigned long long)o.pick_rows, (unsigned long long)(2 * o.pick_rows * bytes));
-	if (o.gpt && 4 * r->judge.c.n_embd != D)
-		die("'%s' has %zu activations, '%s' %zu", o.gpt, 4 * r->judge.c.n_embd, name, D);
-	check_gpt(r, in, name);
-	feed_id(r->feed, r->input_id);
+	return in;
+}
+
+static void open_input(struct run *r, char **paths)
+{
+	const struct input_spec spec = { o.batch, o.steps, rows_to_keep() };
+
+	r->in = o.from_tokens ? input_tokens(acts_open(&o.acts, o.c.seed, o.gpt, paths), &spec, &o.c) :
+		open_shards(r, paths, &spec);
+	if (o.gpt && !o.from_tokens && 4 * r->judge.c.n_embd != r->in->D)
+		die("'%s' has %zu activations, '%s' %zu", o.gpt, 4 * r->judge.c.n_embd, r->in->name, r->in->D);
+	check_gpt(r, r->in->gpt, r->in->name);
 	if (o.pick)
-		open_pick(r, D);
+		open_pick(r, r->in->D);
 }
 
 /* What the recipe says is already there. */
 static bool made(const struct run *r, const struct recipe *p)
 {
 	const char *metrics = metrics_path(r->metrics);
-	const bool again = shards_seekable(feed_shards(r->feed)) && (!metrics || file_exists(metrics));
+	const bool again = r->in->lasting && (!metrics || file_exists(metrics));
 
 	return again && recipe_fresh(p, o.c.output);
 }
@@ -557,7 +573,7 @@ static void run_train(struct comm *comm, char **paths, double lambda)
 		.judge = { .id = "none", .val.id = "none" }, .pick_id = "none", .init_id = "none" };
 
 	r.metrics = metrics_new(o.metrics, o.c.output);
-	if (o.gpt)
+	if (o.val)
 		judge_open(&r.judge, o.gpt, o.val, o.eval_contexts);
 	if (o.init) {
 		struct tensors *t = tensors_open(o.init);
@@ -573,7 +589,7 @@ static void run_train(struct comm *comm, char **paths, double lambda)
 	judge_close(&r.judge);
 	if (r.pick)
 		shards_close(r.pick);
-	feed_close(r.feed);
+	input_close(r.in);
 	recipe_free(p);
 	metrics_free(r.metrics);
 	buf_free(&r.line);
@@ -618,6 +634,27 @@ static double parse_lambda(void)
 	return o.l1_mean ? v : L1_BATCH * v;
 }
 
+/* Options of rows that are made say nothing of rows that are read. */
+static void check_rows_options(char **paths)
+{
+	static const struct acts_options none = ACTS_OPTIONS_INIT;
+	const struct { const char *word; bool given; } of_rows[] = {
+		{ "--contexts", o.acts.contexts != none.contexts }, { "--samples", o.acts.samples != none.samples },
+		{ "--window", o.acts.window != none.window }, { "--dtype", strcmp(o.acts.dtype, none.dtype) != 0 },
+		{ "--gpt-batch", o.acts.batch != none.batch }, { "--cache", o.acts.cache != none.cache },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(of_rows); i++)
+		if (of_rows[i].given && !o.from_tokens)
+			die_usage("%s goes with --from-tokens; shards are what they are", of_rows[i].word);
+	if (!o.from_tokens)
+		return;
+	if (!o.gpt || !paths[0] || !strcmp(paths[0], "-"))
+		die_usage("--from-tokens needs %s", o.gpt ? "files of tokens" : "--gpt");
+	if (o.eval)
+		die_usage("--eval reads a checkpoint, and no tokens");
+}
+
 int main(int argc, char **argv)
 {
 	struct comm *comm = comm_open(argv[0]);
@@ -626,7 +663,8 @@ int main(int argc, char **argv)
 	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
 	const double lambda = parse_lambda();
 
-	if (!o.gpt != !o.val || (o.eval && !o.gpt))
+	check_rows_options(paths);
+	if ((!o.gpt != !o.val && !o.from_tokens) || (o.eval && !o.gpt))
 		die_usage("%s is missing; an evaluation needs --gpt and --val", o.gpt ? "--val" : "--gpt");
 	if (o.eval && (o.init || paths[0]))
 		die_usage("--eval reads a checkpoint, and neither %s", o.init ? "--init" : paths[0]);

@@ -1,16 +1,29 @@
 #ifndef SAETRAIN_H
 #define SAETRAIN_H
 /*
- * saetrain: what its files share -- the judge, who evaluates autoencoders on
- * the first windows of the validation tokens with the GPT they belong to.
+ * saetrain: what its files share.
+ *
+ * The judge evaluates autoencoders on the first windows of the validation
+ * tokens with the GPT they belong to:
  *
  *	struct judge j = { 0 };
  *	judge_open(&j, "gpt.safetensors", "val.zst", 2000);
  *	judge_start(&j, be);
  *	struct eval_result r = judge_figures(&j, sae, 1e-3);
  *	judge_close(&j);
+ *
+ * The input is the rows of a training in their order, batch by batch: those of
+ * shards, or made of tokens where they are used:
+ *
+ *	struct input *in = input_shards(paths, &spec);  (or input_tokens)
+ *	input_start(in, be, done);
+ *	for (const float *x = input_next(in); x; x = input_next(in))
+ *		… in->made ? sae_gradients_at(…, x, …) : sae_gradients(…, x, …) …
+ *	input_close(in);
  */
+#include "acts.h"
 #include "eval.h"
+#include "opt.h"
 #include "windows.h"
 
 struct judge {
@@ -30,5 +43,34 @@ void judge_start(struct judge *j, const struct backend *be);    /* nothing when 
 /* The first time also what does not depend on the autoencoder: always give the same one. */
 struct eval_result judge_figures(struct judge *j, struct sae *s, double ultra_low);
 void judge_close(struct judge *j);
+
+struct input_spec {
+	size_t batch;
+	uint64_t steps;         /* 0: one pass */
+	uint64_t keep;          /* of the first rows, as stored, for input_kept */
+};
+struct input {
+	struct input_spec spec;
+	const char *name;       /* for messages */
+	enum dtype dtype;
+	size_t D;
+	uint64_t steps;         /* there will be; 0: unknown (a pipe to its end) */
+	char id[33];            /* of the data */
+	char *gpt, *tokens;     /* ids of what it was made of, or NULL */
+	bool lasting;           /* it can be read again: no pipe */
+	struct feed *feed;      /* batches in host memory, or … */
+	struct made *made;      /* … in the backend's */
+};
+struct input *input_shards(char *const *paths, const struct input_spec *spec);
+/* Takes a over.  Rows made of tokens are those of `mlpdump | shuffle` on the same device, to the bit.
+ * Dies when their window and what is kept exceed c->memory. */
+struct input *input_tokens(struct acts *a, const struct input_spec *spec, const struct opt_common *c);
+void input_share(struct input *in, size_t from, size_t n);      /* = feed_share; made are all rows */
+void input_start(struct input *in, const struct backend *be, uint64_t done);
+/* (batch,D), until the next call; NULL: there are no more */
+const float *input_next(struct input *in);
+uint64_t input_kept_rows(const struct input *in);       /* = feed_kept_rows */
+void input_kept(const struct input *in, uint64_t row, size_t n, float *x);
+void input_close(struct input *in);
 
 #endif
