@@ -579,10 +579,12 @@ void gpt_set_losses(struct gpt *g, const double *loss)
 
 struct gpt_tally gpt_tally(const struct gpt *g)
 {
-	struct gpt_tally t;
+	double *all = xcalloc(LOSS + g->leaf + 1, sizeof(*all));
 
-	g->be->get(&t.loss, g->tally + LOSS + g->leaf, sizeof(t.loss));
-	g->be->get(&t.norm, g->tally + NORM, sizeof(t.norm));
+	g->be->get(all, g->tally, (LOSS + g->leaf + 1) * sizeof(*all)); /* at once: a device is waited for */
+	const struct gpt_tally t = { all[LOSS + g->leaf], all[NORM] };
+
+	free(all);
 	return t;
 }
 
