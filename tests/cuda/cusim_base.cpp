@@ -63,10 +63,12 @@ void die(const char *format, ...)
 
 static size_t calls;
 
-bool planned_failure()
+bool planned_failure(const char *call)
 {
 	static const size_t fails = number("CUSIM_FAIL", 0);
 
+	if (set().count)
+		tally("call", call).launches++;
 	return ++calls == fails;
 }
 

@@ -10,7 +10,7 @@ using namespace cusim;
 #define BLAS extern "C" cublasStatus_t
 #define BLAS_MAY_FAIL(status)           \
 	do {                            \
-		if (planned_failure())  \
+		if (planned_failure(__func__)) \
 			return status;  \
 	} while (0)
 

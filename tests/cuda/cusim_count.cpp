@@ -1,4 +1,4 @@
-// CUSIM_COUNT=file: what a run did, one line for each kernel, product and kind of copy, so that the
+// CUSIM_COUNT=file: what a run did, one line for each call, kernel, product and kind of copy, so that the
 // bytes and FLOPs of a step can be added up, with CUSIM_DRY=1 at any size.
 #include "emulator.h"
 

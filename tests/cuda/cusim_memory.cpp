@@ -148,12 +148,12 @@ static void copy(void *to, const void *from, size_t bytes)
 		memmove(to, from, bytes);
 	else if (!is_device(to))        // what the device would have computed: zeros
 		memset(to, 0, bytes);
-	if (is_device(to) && is_device(from)) {
-		traffic_sum &sum = tally("copy", "device to device");
-		sum.launches++;
-		sum.read += bytes;
-		sum.written += bytes;
-	}
+	const bool reads = is_device(from), writes = is_device(to);
+	traffic_sum &sum = tally("copy", reads && writes ? "device to device" : reads ? "device to host" : "host to device");
+
+	sum.launches++;
+	sum.read += reads ? bytes : 0;
+	sum.written += writes ? bytes : 0;
 }
 
 } // namespace cusim

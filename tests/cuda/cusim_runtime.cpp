@@ -59,7 +59,7 @@ void launch(const kernel_launch &l, cudaStream_t stream)
 	const size_t bytes_read = pending_read, bytes_written = pending_written;
 
 	pending_read = pending_written = 0;
-	if (planned_failure())
+	if (planned_failure("launch"))
 		error(cudaErrorLaunchFailure);
 	else if (!shape_is_valid(l))
 		error(cudaErrorInvalidConfiguration);

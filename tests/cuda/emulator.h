@@ -65,7 +65,7 @@ struct settings {
 const settings &set();
 unsigned random_below(unsigned n);      // in [0,n), 0 for n = 0; of CUSIM_SEED alone
 [[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-bool planned_failure();                 // true for the CUSIM_FAIL-th of the calls that may fail
+bool planned_failure(const char *call); // true for the CUSIM_FAIL-th of the calls that may fail; each is tallied
 size_t calls_counted();
 cudaError_t error(cudaError_t e);       // kept for cudaGetLastError unless it is success
 cudaError_t last_error(bool forget);
@@ -74,7 +74,7 @@ const size_t DEFAULT_SHARED = 48 << 10, OPT_IN_SHARED = 163 << 10;
 // The first statement of every runtime call that can fail.
 #define MAY_FAIL(code)                            \
 	do {                                      \
-		if (cusim::planned_failure())     \
+		if (cusim::planned_failure(__func__)) \
 			return cusim::error(code); \
 	} while (0)
 #define RUNTIME extern "C" cudaError_t
