@@ -667,9 +667,15 @@ static double elements(const struct shape *s)
 static bool asked(const struct op_test *t, char **names)
 {
 	bool any = !*names;
+	char *ops = xformat(" %s %s ", t->name, t->ops);
 
-	for (; *names; names++)
-		any |= !strcmp(t->name, *names) || strstr(t->ops, *names);
+	for (; *names; names++) {
+		char *word = xformat(" %s ", *names);
+
+		any |= strstr(ops, word) != NULL;
+		free(word);
+	}
+	free(ops);
 	return any;
 }
 
