@@ -336,7 +336,7 @@ clean:
 
 # ---- checks --------------------------------------------------------------------------------
 # u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.
-TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c tests/acts.c tests/kill-at.c))) $(BIN)/tests/golden
+TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c tests/acts.c tests/kill-at.c tests/steps.c))) $(BIN)/tests/golden
 UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
 .PHONY: check check-plain check-address check-thread tests lint
 tests: tools $(TESTS)

@@ -1,5 +1,6 @@
-/* golden [--isas] DIR [PREFIX…] -- replays every fixture of a folder (whose name starts so) on every backend,
- * with --isas also on instruction sets of the cpu that it would not take here and in bf16; TAP, exit 1 on any failure */
+/* golden [--isas | --device NAME [--precision P]] DIR [PREFIX…] -- replays every fixture of a folder (whose name
+ * starts so) on ref and the cpu, with --isas also on instruction sets of the cpu that it would not take here and in
+ * bf16, or on that device alone; TAP, exit 1 on any failure */
 #include "golden.h"
 
 #include <dirent.h>
@@ -11,9 +12,10 @@
 #include "amx.h"
 #include "check.h"
 #include "cpu_bf16.h"
+#include "opt.h"
 #include "pool.h"
 
-/* In bf16 */
+/* In bf16, and in tf32 */
 static const struct tolerance
 	half_values = { TOL_L2, 0, 2e-2, .max = 0.2 }, half_gpt_loss = { TOL_ELEMENT, 0, .rel = 2e-3 },
 	half_gpt_grad = { TOL_L2, 0, .rel = 6e-2 }, half_update = { TOL_UPDATE, 0, .rel = 0.15 },
@@ -64,7 +66,7 @@ void golden_check(const struct golden *g, const char *what, bool ok)
 
 static bool in_bf16(const struct golden *g)
 {
-	return !strcmp(g->be->precision, "bf16");
+	return strcmp(g->be->precision, "f32");
 }
 
 static bool within(const double *got, const double *ref, size_t n, struct tolerance tol, size_t *at)
@@ -318,36 +320,47 @@ static bool take_units(const char *units)
 	return cpu_bf16_use(units) || (!strcmp(units, "amx") && amx_emulate());
 }
 
+/* The chosen ones of a folder's fixtures. */
+static void replay_all(struct golden *g, struct dirent **list, int n, char **prefixes)
+{
+	for (int i = 0; i < n; i++) {
+		char *name = xstrdup(list[i]->d_name);
+
+		*strrchr(name, '.') = 0;
+		if (chosen(name, prefixes))
+			replay(g, name);
+		free(name);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	const bool isas = argc > 1 && !strcmp(argv[1], "--isas");
+	static struct opt_common c = OPT_COMMON_INIT;
+	static bool isas;
+	const struct opt opts[] = { OPT_FLAG(0, "isas", &isas, "all instruction sets"), OPT_DEVICE(&c), OPT_END };
+	char **args = opt_parse(argc, argv, opts, "usage: golden [options] DIR [PREFIX…]\n", &c);
 	struct dirent **list;
-	char **args = argv + 1 + isas;
 
-	base_tool = "golden";
 	base_quiet = true;
-	if (argc < 2 + isas)
-		die_usage("usage: golden [--isas] DIR [PREFIX…]");
-	const int n = scandir(args[0], &list, is_json, alphasort);
+	const int n = *args ? scandir(*args, &list, is_json, alphasort) : 0;
 
 	if (n <= 0)
-		die("no fixtures in '%s'", args[0]);
+		die("no fixtures in '%s'", *args ? *args : "");
 	pool_start(2);
-	for (size_t p = 0; p < ARRAY_LEN(paths); p++) {
+	for (size_t p = 0; p < ARRAY_LEN(paths) && !strcmp(c.device, "auto"); p++) {
 		const char *isa = paths[p].isa, *units = paths[p].units;
-		struct golden g = { .path = paths[p].name, .dir = args[0],
+		struct golden g = { .path = paths[p].name, .dir = *args,
 			.be = backend_open(paths[p].device, units ? "bf16" : "f32") };
 
-		if ((isa && (!isas || !cpu_use_isa(isa))) || (units && (!isas || !take_units(units))))
-			continue;
-		for (int i = 0; i < n; i++) {
-			char *name = xstrdup(list[i]->d_name);
+		if ((!isa || (isas && cpu_use_isa(isa))) && (!units || (isas && take_units(units))))
+			replay_all(&g, list, n, args + 1);
+	}
+	if (strcmp(c.device, "auto")) {
+		const struct backend *be = backend_open(c.device, c.precision);
+		char *path = xformat("%s-%s", be->name, be->precision);
 
-			*strrchr(name, '.') = 0;
-			if (chosen(name, args + 1))
-				replay(&g, name);
-			free(name);
-		}
+		replay_all(&(struct golden){ .path = path, .dir = *args, .be = be }, list, n, args + 1);
+		free(path);
 	}
 	for (int i = 0; i < n; i++)
 		free(list[i]);

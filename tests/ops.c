@@ -495,6 +495,8 @@ static const struct shape texts[] = {
 	{ .B = 3, .T = 65, .C = 20, .NH = 5, .V = 17 },
 	{ .B = 2, .T = 130, .C = 64, .NH = 2, .V = 1000 },
 	{ .B = 1, .T = 257, .C = 34, .NH = 1, .V = 2 },
+	{ .B = 5, .T = 33, .C = 144, .NH = 3, .V = 30 }, { .B = 2, .T = 40, .C = 192, .NH = 2, .V = 7 },
+	{ .B = 2, .T = 19, .C = 254, .NH = 2, .V = 5 },         /* heads up to the widest that cuda takes */
 	{ .B = 1, .T = 70, .C = 64, .NH = 2, .V = 9, .at = 7 }, /* scores exceed a query's own by hundreds */
 };
 static const struct shape matrices[] = {
