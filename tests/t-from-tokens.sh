@@ -12,7 +12,8 @@ tensors() { tail -c +$(($(od -An -tu8 -N8 "$1") + 9)) "$1"; } # without the head
 piped() { # output, rows' options, saetrain's options
 	"$BIN/mlpdump" -q --gpt gpt.safetensors $device $2 -o - train.zst | "$BIN/shuffle" -q | "$BIN/saetrain" -q $own $3 -o $1
 }
-made() { "$BIN/saetrain" -q $own ${2/--batch/--gpt-batch} $3 -o $1 --from-tokens train.zst; }
+making() { exec "$BIN/saetrain" -q $own ${2/--batch/--gpt-batch} $3 -o $1 --from-tokens train.zst; } # one process, to be killed
+made() { (making "$@"); }
 both() { piped pipe.safetensors "$1" "$2" && made made.safetensors "$1" "$2 $3"; }
 equal() { # name, rows' options, saetrain's options, of the one that makes its rows alone
 	rm -f pipe.* made.*
@@ -22,6 +23,18 @@ equal() { # name, rows' options, saetrain's options, of the one that makes its r
 	ok "... tensors of some size" test "$(stat -c %s made.raw)" -gt 49000
 	same "... the same tensors" pipe.raw made.raw
 	same "... the same metrics" pipe.jsonl made.jsonl
+}
+
+killed_at() { # step command…: killed once its state says so many steps (behind 56 bytes of head), if it has not ended by then
+	local step=$1 pid
+	shift
+	"$@" 2>/dev/null & pid=$!
+	for _ in $(seq 500); do
+		[ "$(od -An -tu8 -j56 -N8 k.safetensors.state 2>&1)" -ge "$step" ] 2>/dev/null && break
+		sleep 0.01
+	done
+	kill -KILL $pid 2>/dev/null
+	wait $pid 2>/dev/null
 }
 
 rows="--contexts 100 --samples 12"
@@ -43,4 +56,74 @@ ok "... of tokens" made twice.safetensors "$rows --window 30" "$pick --steps 60"
 tensors files.safetensors >files.raw
 tensors twice.safetensors >twice.raw
 same "... the same tensors" files.raw twice.raw
+
+# Rows kept of a run that has passed its first rows, and none
+full="--contexts 100 --samples 12 --window 30"
+"$BIN/gptrain" -q -j2 --n-head 2 --n-embd 16 --block 32 --batch 2 --accum 1 --iters 2 --eval-every 2 --eval-contexts 2 \
+	-s 7 --val val.zst -o other.safetensors train.zst || exit 1
+resumed=0
+for how in "$pick" "--pick-rows 150"; do
+	ok "a run with $how" made a.safetensors "$full" "$how --steps 60"
+	rm -f k.*
+	killed_at 1 making k.safetensors "$full" "$how --steps 60 --save-every 0"
+	killed_at 30 making k.safetensors "$full" "$how --steps 60 --save-every 0"
+	[ -e k.safetensors.state ] && resumed=$((resumed + 1))
+	ok "... killed twice, goes on" eval 'made k.safetensors "$full" "$how --steps 60 --save-every 0" 2>log'
+	same "... the same checkpoint" a.safetensors k.safetensors
+	same "... the same metrics" a.jsonl k.jsonl
+	rm -f k.*
+	for i in 1 2 3 4 5 6; do killed "0.0$i" making k.safetensors "$full" "$how --steps 60 --save-every 0"; done
+	ok "... killed anywhere" made k.safetensors "$full" "$how --steps 60 --save-every 0"
+	same "... the same checkpoint" a.safetensors k.safetensors
+done
+ok "went on from $resumed states" test $resumed -gt 0
+ok "no debris" test -z "$(ls | grep -E '\.(part|state)')"
+inode=$(stat -c %i a.safetensors)
+ok "the same command again" made a.safetensors "$full" "--pick-rows 150 --steps 60"
+ok "... trains nothing" test "$(stat -c %i a.safetensors)" = "$inode"
+ok "another window" made w.safetensors "--contexts 100 --samples 12 --window 31" "--pick-rows 150 --steps 60"
+ok "... other weights" eval '! cmp -s a.safetensors w.safetensors'
+ok "no figures without --val" "$BIN/saetrain" -q --gpt gpt.safetensors --features 96 --batch 48 --resample-every 0 $device \
+	--contexts 100 --samples 12 --window 30 -o n.safetensors --from-tokens train.zst
+ok "... lines without them" eval 'grep -q step n.jsonl && ! grep -q eval n.jsonl'
+if [ -e "$BIN/../lib/mpi.so" ] && command -v mpirun >/dev/null; then
+	mpirun="mpirun -q -n 2 --oversubscribe --allow-run-as-root"
+	leaves="--leaves 2 $pick"
+	ok "one process" made one.safetensors "$full" "$leaves"
+	ok "two processes" $mpirun "$BIN/saetrain" -q -j1 $own $full $leaves -o two.safetensors --from-tokens train.zst
+	same "... the same checkpoint" one.safetensors two.safetensors
+	same "... the same metrics" one.jsonl two.jsonl
+else
+	skip "processes share a step" "no MPI"
+fi
+
+refused() { # text, options…
+	local text=$1
+	shift
+	fails 2 "refused: $*" "$text" "$BIN/saetrain" "$@" -o x
+}
+refused "--from-tokens needs --gpt" --from-tokens train.zst
+refused "--from-tokens needs files of tokens" --gpt gpt.safetensors --from-tokens
+refused "--from-tokens needs files of tokens" --gpt gpt.safetensors --from-tokens -
+refused "and no tokens" $own --eval made.safetensors --from-tokens train.zst
+refused "--window goes with --from-tokens" $own --window 5 mix.zst
+refused "--dtype goes with --from-tokens" $own --dtype f32 mix.zst
+refused "--gpt-batch goes with --from-tokens" $own --gpt-batch 3 mix.zst
+refused "--dtype is f16, bf16 or f32, not 'u16'" $own --dtype u16 --from-tokens train.zst
+dies() { # text, options…
+	local text=$1
+	shift
+	fails 1 "refused: $*" "$text" "$BIN/saetrain" $own "$@" -o x
+}
+dies "holds no tokens" $full --from-tokens mix.zst
+dies "--contexts asks for 100000" --contexts 100000 --from-tokens train.zst
+dies "--samples asks for 33" --contexts 10 --samples 33 --from-tokens train.zst
+dies "10 contexts of 2 samples are 20 rows; a batch takes 48" --contexts 10 --samples 2 --from-tokens train.zst
+dies "or --window " -m 1M --contexts 500 --samples 32 $pick --from-tokens train.zst
+fits=$(sed -n 's/.*or --window //p' .err)
+ok "the window named fits" "$BIN/saetrain" -q $own -m 1M --contexts 500 --samples 32 --window "$fits" $pick --steps 2 -o x.safetensors --from-tokens train.zst
+fails 1 "... and is the largest" "--window $fits" "$BIN/saetrain" $own -m 1M --contexts 500 --samples 32 --window $((fits + 1)) \
+	$pick --steps 2 -o y.safetensors --from-tokens train.zst
+dies "rows kept and a window of one context" -m 1M $full --pick-rows 10000 --from-tokens train.zst
+fails 1 "a pick of another GPT" "another GPT" "$BIN/saetrain" ${own/gpt.safe/other.safe} $full $pick -o x --from-tokens train.zst
 done_testing
