@@ -431,6 +431,38 @@ void cuda_gather_rows(real *y, const real *x, const uint32_t *rows, size_t n, si
 	cuda_launched("gather_rows");
 }
 
+__device__ __forceinline__ float rounded(float v, unsigned digits)
+{
+	return digits == 11 ? __half2float(__float2half_rn(v)) : digits == 8 ? __bfloat162float(__float2bfloat16_rn(v)) : v;
+}
+
+__global__ void __launch_bounds__(THREADS)
+round_rows_kernel(float *__restrict__ x, size_t n, unsigned digits, unsigned long long *unfit, bool aligned)
+{
+	const size_t i = own_four();
+
+	if (i >= n)
+		return;
+	const float4 v = each4(load4(x, i, n, aligned), [digits](float e) { return rounded(e, digits); });
+	const int bad = !isfinite(v.x) + !isfinite(v.y) + !isfinite(v.z) + !isfinite(v.w);
+
+	if (digits < 24)
+		store4(x, i, n, aligned, v);
+	if (bad)
+		atomicAdd(unfit, (unsigned long long)bad);
+}
+
+// x once and back, but for float32, which is only looked at
+void cuda_round_rows(real *x, size_t n, unsigned digits, uint64_t *unfit)
+{
+	if (n == 0)
+		return;
+	CU_TRAFFIC(n * sizeof(*x), digits < 24 ? n * sizeof(*x) : 0);
+	LAUNCH(round_rows_kernel, blocks_of(n), THREADS, 0, cuda_stream(), x, n, digits,
+	       reinterpret_cast<unsigned long long *>(unfit), aligned(0, x));
+	cuda_launched("round_rows");
+}
+
 // ---- before and after products
 
 struct alignas(8) narrow4 {
