@@ -390,9 +390,13 @@ $(CUSIM_OBJ)/$1/%.o: tests/cuda/%.cu
 $(CUSIM_OBJ)/$1/%.o: kernels/%.cu
 	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(CUSIM_FLAGS) $$(CUSIM_SAN_$1) -O1 -x c++ -c -o $$@ $$<)
 $(CUSIM_OBJ)/$1/%.c.o: kernels/%.c
-	$$(call run,CC,$$@,$(CUSIM_CC_$1) $$(CPPFLAGS) -isystem $$(CUDA_HOME)/include -std=c11 -g -O1 $(WARN) $$(WERROR) -fPIC $$(CUSIM_SAN_$1) -c -o $$@ $$<)
+	$$(call run,CC,$$@,$(CUSIM_CC_$1) $$(CPPFLAGS) -isystem $$(CUDA_HOME)/include -std=c11 -g -O1 $(WARN) $$(WERROR) -fPIC $$(CUSIM_SAN_$1) \
+		-DNCCL_LIBRARY='"libnccl-cudasim.so"' -c -o $$@ $$<)
 $(CUSIM_SO_$1): $(CUDA_C:kernels/%=$(CUSIM_OBJ)/$1/%.o) $(CUDA_CU:kernels/%.cu=$(CUSIM_OBJ)/$1/%.o) out/lib/libcusim-$1.a
-	$$(call run,LD,$$@,$(call cusim_cxx,$1) $$(CUSIM_SAN_$1) -shared -o $$@ $$^ -lm)
+	$$(call run,LD,$$@,$(call cusim_cxx,$1) $$(CUSIM_SAN_$1) -shared -Wl$$(comma)-rpath$$(comma)'$$$$ORIGIN' -o $$@ $$^ -lm)
+$(dir $(CUSIM_SO_$1))libnccl-cudasim.so: tests/cuda/nccl.cpp tests/cuda/emulator.h $(CUSIM_SO_$1)
+	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(filter-out -MMD -MP,$$(CUSIM_FLAGS)) -O2 -shared -Wl$$(comma)-rpath$$(comma)'$$$$ORIGIN' \
+		-o $$@ $$< -L$$(@D) -l:cudasim.so)
 $(CUSIM_OBJ)/$1/demo.c.o: tests/cuda/demo.c
 	$$(call run,CC,$$@,$(CUSIM_CC_$1) -std=gnu11 -g -O1 $(WARN) $$(WERROR) -MMD -MP -isystem $$(CUDA_HOME)/include $$(CUSIM_SAN_$1) -c -o $$@ $$<)
 out/cuda/demo-$1: $(CUSIM_OBJ)/$1/demo.c.o $(CUSIM_OBJ)/$1/demo.o $(CUSIM_OBJ)/$1/bugs.o out/lib/libcusim-$1.a
@@ -404,7 +408,7 @@ $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 -include $(wildcard $(CUSIM_OBJ)/*/*.d)
 .PHONY: cusim cudasim check-cuda check-cuda-long
 # tests/ops in out/bin, bin-address and bin-tsan, with a cudasim.so each
-cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b)) out/bin/tests/ops
+cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b) $(dir $(CUSIM_SO_$b))libnccl-cudasim.so) out/bin/tests/ops
 	@$(MAKE) --no-print-directory SAN=address,undefined out/bin-address/tests/ops
 	@$(MAKE) --no-print-directory CC=clang SAN=thread BIN=out/bin-tsan out/bin-tsan/tests/ops
 check-cuda:

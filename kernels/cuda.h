@@ -12,6 +12,7 @@
  *	cuda_head.{c,cu}   the tied head with its cross-entropy
  *	cuda_sae.{c,cu}    the autoencoder's passes
  *	cuda_optim.cu      rows of the decoder: projected, normalised, measured
+ *	cuda_nccl.c        cards of several processes
  *	cuda_attrib.cu     effect of an ablation on a logit
  *
  * All work goes to one stream in the order of the calls; an op returns when its
@@ -100,6 +101,12 @@ void cuda_linear_fwd(enum cuda_mode mode, real *y, const real *x, const real *w,
 		     size_t O);
 void cuda_linear_bwd(enum cuda_mode mode, real *dx, real *dw, real *db, const real *dy, const real *x, const real *w,
 		     size_t N, size_t I, size_t O);
+
+/* ---- several processes (cuda_nccl.c) ---- */
+
+#ifndef __cplusplus
+extern const struct device_link cuda_link;
+#endif
 
 /* ---- rows (cuda_rows.cu) ---- */
 

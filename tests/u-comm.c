@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "plugin.h"
 #include "rng.h"
 #include "tree.h"
 
@@ -104,31 +105,47 @@ static real pairs(size_t leaf, size_t n, size_t i)
 	return n == 1 ? leaf_value(leaf, i) : pairs(leaf, n / 2, i) + pairs(leaf + n / 2, n / 2, i);
 }
 
-static void add_leaves(struct tree *t, size_t n)
+static void add_leaves(struct tree *t, const struct backend *be, size_t n)
 {
-	for (size_t leaf = 0; leaf < tree_own(t); leaf++) {
-		real *x = tree_leaf(t);
+	real *x = xcalloc(n, sizeof(*x));
 
+	for (size_t leaf = 0; leaf < tree_own(t); leaf++) {
 		for (size_t i = 0; i < n; i++)
 			x[i] = leaf_value(tree_first(t) + leaf, i);
+		be->put(tree_leaf(t), x, n * sizeof(*x));
 		tree_add(t);
 	}
+	free(x);
+}
+
+/* Are the sums at x `times` what they should be? */
+static bool are_sums(const struct sums *s, const real *x, real times)
+{
+	real *host = xcalloc(s->n, sizeof(*host));
+	bool right = true;
+
+	s->be->get(host, x, s->n * sizeof(*host));
+	for (size_t i = 0; i < s->n; i++)
+		right &= host[i] == times * pairs(0, s->leaves, i);
+	free(host);
+	return right;
 }
 
 /* Each process's part alone, of which then all have all */
 static bool in_parts(struct tree *t, const real *total, real *x, const struct sums *s)
 {
-	bool right = true;
+	real *host = xcalloc(s->n, sizeof(*host));
 
-	add_leaves(t, s->n);
+	add_leaves(t, s->be, s->n);
 	const struct tree_part own = tree_reduce(t);
 
+	s->be->get(host, total, s->n * sizeof(*host));
 	for (size_t i = 0; i < s->n; i++)
-		x[i] = i >= own.from && i < own.to ? 2 * total[i] : NAN;
+		host[i] = i >= own.from && i < own.to ? 2 * host[i] : NAN;
+	s->be->put(x, host, s->n * sizeof(*host));
+	free(host);
 	tree_gather(t, x);
-	for (size_t i = 0; i < s->n; i++)
-		right &= x[i] == 2 * pairs(0, s->leaves, i);
-	return right;
+	return are_sums(s, x, 2);
 }
 
 /* Uneven, and at multiples of 7 values */
@@ -153,11 +170,9 @@ static bool add_up(struct comm *c, const void *arg)
 			tree_cut(t, a_third, NULL);
 		right &= tree_own(t) * comm_size(c) == s->leaves;
 		for (size_t round = 0; round < 2; round++) { /* buffers hold anything the second time */
-			add_leaves(t, s->n);
+			add_leaves(t, s->be, s->n);
 			tree_finish(t);
-			for (size_t i = 0; i < s->n; i++)
-				right &= total[i] == pairs(0, s->leaves, i);
-			right &= in_parts(t, total, x, s);
+			right &= are_sums(s, total, 1) && in_parts(t, total, x, s);
 		}
 		tree_free(t);
 	}
@@ -174,6 +189,67 @@ static void test_tree(const struct backend *be, const char *what)
 			      "%s: %zu leaves in %zu processes", what, leaves, P);
 	for (size_t n = 1; n < 70; n += 17)
 		check(in_processes(4, add_up, &(struct sums){ be, 4, n }, 0) == 0, "%s: of %zu values", what, n);
+}
+
+/* ---- devices ---- */
+
+static const struct device_link *real_link;
+static size_t exchanged;        /* through it */
+
+static void counted_exchange(size_t peer, const real *mine, size_t n, real *its, size_t its_n)
+{
+	real_link->exchange(peer, mine, n, its, its_n);
+	exchanged++;
+}
+
+struct devices {
+	const char *how_many;   /* cards of the machine */
+	size_t n;
+	bool linked;            /* with one for each process they need no host */
+};
+
+static bool add_up_on_devices(struct comm *c, const void *arg)
+{
+	const struct devices *d = arg;
+	struct device_link link;
+	struct backend b;
+
+	setenv("CUSIM_DEVICES", d->how_many, 1);
+	b = *backend_open_part("cudasim", "f32");
+	real_link = b.link;
+	link = *b.link;
+	link.exchange = counted_exchange;
+	b.link = &link;
+	const bool right = add_up(c, &(struct sums){ &b, 8, d->n });
+
+	return right && (exchanged > 0) == d->linked;
+}
+
+/* In a process of its own: what is opened stays in those to come. */
+static bool opens(struct comm *c, const void *arg)
+{
+	struct backend b, exact;
+	const char *why = plugin_open("cudasim", "f32", &b, &exact);
+
+	(void)c, (void)arg;
+	if (why)
+		printf("# %s\n", why);
+	return !why && !backend_lacks(&b, "alloc release put get add");
+}
+
+static void test_devices(void)
+{
+	if (in_processes(1, opens, NULL, 0)) {
+		check(true, "sums between devices # SKIP no cudasim");
+		return;
+	}
+	for (size_t P = 2; P <= MOST; P *= 2) {
+		check(in_processes(P, add_up_on_devices, &(struct devices){ "8", N, true }, 0) == 0,
+		      "%zu devices send one another", P);
+		check(in_processes(P, add_up_on_devices, &(struct devices){ "1", N, false }, 0) == 0,
+		      "%zu processes on one device go through the host", P);
+	}
+	check(in_processes(4, add_up_on_devices, &(struct devices){ "4", 17, true }, 0) == 0, "some with nothing to send");
 }
 
 static void test_order(void)
@@ -252,6 +328,7 @@ int main(void)
 	test_order();
 	test_tree(&cpu, "cpu");
 	test_tree(&far, "through the host");
+	test_devices();
 	for (size_t P = 2; P <= MOST; P++)
 		check(in_processes(P, talk, NULL, 0) == 0, "%zu processes talk", P);
 	check(in_processes(2, differ, NULL, 1) == 0, "what differs ends the job");

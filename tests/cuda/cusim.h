@@ -16,6 +16,7 @@
  *   CUSIM_FAIL=n    the n-th call of the runtime fails
  *   CUSIM_NOLT=1    cublasLt supports nothing, as it may on a real device
  *   CUSIM_MEM_MB=n  size of the device's memory, 4096
+ *   CUSIM_DEVICES=n how many devices there are, 1; nccl.cpp wants one for each process
  *   CUSIM_PTX=file  kernels run from nvcc's PTX (ptx.h), not as compiled here
  *   CUSIM_COUNT=file  a tally of calls, launches, FLOPs and bytes, written at exit
  *   CUSIM_DRY=1     launches, copies and products are counted, not executed

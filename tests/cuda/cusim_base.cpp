@@ -23,6 +23,7 @@ static settings read_settings()
 	s.dry = number("CUSIM_DRY", 0) != 0;
 	s.no_lt = number("CUSIM_NOLT", 0) != 0;
 	s.memory = number("CUSIM_MEM_MB", 4096) << 20;
+	s.devices = (int)number("CUSIM_DEVICES", 1);
 	s.ptx = getenv("CUSIM_PTX");
 	s.count = getenv("CUSIM_COUNT");
 	return s;

@@ -46,6 +46,7 @@ static void execute(const kernel_launch &l)
 		run_grid(l.name, l.grid, l.block, l.shared, l.run);
 }
 
+static int current_device;
 static size_t pending_read, pending_written;    // announced for the launch to come
 
 void traffic(size_t bytes_read, size_t bytes_written)
@@ -82,20 +83,23 @@ RUNTIME cudaGetDeviceCount(int *count)
 {
 	*count = 0;
 	MAY_FAIL(cudaErrorInsufficientDriver);  // what a machine without a card says
-	*count = 1;
+	*count = set().devices;
 	return cudaSuccess;
 }
 
 RUNTIME cudaSetDevice(int device)
 {
 	MAY_FAIL(cudaErrorDevicesUnavailable);
-	return device ? error(cudaErrorInvalidDevice) : cudaSuccess;
+	if (device < 0 || device >= set().devices)
+		return error(cudaErrorInvalidDevice);
+	current_device = device;
+	return cudaSuccess;
 }
 
 RUNTIME cudaGetDevice(int *device)
 {
 	MAY_FAIL(cudaErrorDevicesUnavailable);
-	*device = 0;
+	*device = current_device;
 	return cudaSuccess;
 }
 
@@ -103,7 +107,7 @@ RUNTIME cudaGetDevice(int *device)
 RUNTIME cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
 	MAY_FAIL(cudaErrorInvalidDevice);
-	if (device)
+	if (device < 0 || device >= set().devices)
 		return error(cudaErrorInvalidDevice);
 	memset(p, 0, sizeof(*p));
 	snprintf(p->name, sizeof(p->name), "cusim (CPU emulation)");

@@ -60,6 +60,7 @@ struct settings {
 	bool lazy, guard, dry, no_lt;
 	u64 seed;
 	size_t memory;          // bytes of the device
+	int devices;            // that there are; they have their memory in common
 	const char *ptx, *count;        // files, or NULL
 };
 const settings &set();
