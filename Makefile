@@ -408,6 +408,8 @@ $(foreach b,$(CUSIM_BUILDS),$(eval $(call cusim_build,$b)))
 -include $(wildcard $(CUSIM_OBJ)/*/*.d)
 .PHONY: cusim cudasim check-cuda check-cuda-long
 # tests/ops in out/bin, bin-address and bin-tsan, with a cudasim.so each
+out/cuda/nccl-bugs: tests/cuda/nccl-bugs.cpp tests/cuda/nccl.cpp out/lib/libcusim-plain.a
+	$(call run,CXX,$@,$(call cusim_cxx,plain) $(filter-out -MMD -MP,$(CUSIM_FLAGS)) -O2 -o $@ $^ -lm)
 cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b) $(dir $(CUSIM_SO_$b))libnccl-cudasim.so) out/bin/tests/ops
 	@$(MAKE) --no-print-directory SAN=address,undefined out/bin-address/tests/ops
 	@$(MAKE) --no-print-directory CC=clang SAN=thread BIN=out/bin-tsan out/bin-tsan/tests/ops
@@ -432,7 +434,7 @@ out/cuda/bugs-80.ptx: tests/cuda/bugs.cu
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_80 -ptx -o $@ $<)
 out/cuda/occupancy: tests/cuda/occupancy.cpp
 	$(call run,CXX,$@,g++ -O1 -Wall -Wextra -isystem $(CUDA_HOME)/include -o $@ $<)
-cusim: out/cuda/occupancy out/cuda/bugs-80.ptx $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
+cusim: out/cuda/occupancy out/cuda/nccl-bugs out/cuda/bugs-80.ptx $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
 
 # ---- speed ---------------------------------------------------------------------------------
 # Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.

@@ -66,6 +66,24 @@ done <<'END'
 25 11111 host reads device memory
 26 11111 product that runs past its operand
 END
+# The same of the stand-in for NCCL, between three processes.
+export CUSIM_DEVICES=3 CUSIM_PATIENCE=1
+ok "three processes exchange" out/cuda/nccl-bugs none
+told() { out/cuda/nccl-bugs "$1" 2>&1 | grep -F "$2"; }
+while read -r bug text; do ok "... of which one is wrong ($bug): $text" told $bug "$text"; done <<'END'
+size receives 100000 values from rank 1, which sends 99999
+late has waited 1 s to receive from rank 1, which does not do the same
+peer nobody takes what rank 1 sent to rank 0
+untaken nobody takes what rank 0 sent to rank 1
+itself rank 1 sends to itself
+host is not device memory
+past runs past the end of its device allocation
+freed is freed device memory
+overlap what is received overlaps what is sent
+stream rank 1 uses a second stream
+card rank 2: ncclCommInitRank: 5
+END
+unset CUSIM_DEVICES CUSIM_PATIENCE
 
 # Every call of the runtime that can fail does so once; each time the program says which and ends.
 CUSIM_COUNT="$TMP/tally" $DEMO-plain >/dev/null

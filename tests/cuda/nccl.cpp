@@ -4,6 +4,8 @@
  * one answers by waiting for ever, or by wrong numbers: who sends to whom does
  * not fit, sizes that differ, memory that is not the device's, a second stream,
  * messages that nobody took, two ranks on one card.
+ *
+ *   CUSIM_PATIENCE=n  a wait of n seconds, 10, is one for ever
  */
 #include "emulator.h"
 
@@ -22,7 +24,7 @@
 using cusim::die;
 
 enum result { SUCCESS = 0, UNHANDLED_CUDA_ERROR = 1, SYSTEM_ERROR = 2, INVALID_ARGUMENT = 4, INVALID_USAGE = 5 };
-enum { FLOAT32 = 7, PATIENCE = 10 };     // seconds
+enum { FLOAT32 = 7 };
 
 struct unique_id {
 	char text[128];
@@ -56,9 +58,16 @@ static int depth;
 #define NCCL extern "C" __attribute__((visibility("default"))) int
 #define MAY_FAIL_NCCL()                              \
 	do {                                         \
-		if (cusim::planned_failure())        \
+		if (cusim::planned_failure(__func__)) \
 			return UNHANDLED_CUDA_ERROR; \
 	} while (0)
+
+static int patience()
+{
+	const char *text = getenv("CUSIM_PATIENCE");
+
+	return text ? atoi(text) : 10;
+}
 
 // ---- sockets
 
@@ -100,7 +109,7 @@ static int connect_to(const unique_id &id, int peer, int rank)
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	for (const double from = now(); connect(fd, (const sockaddr *)&a, bytes);) {
-		if (now() - from > PATIENCE)
+		if (now() - from > patience())
 			die("nccl: rank %d does not join", peer);
 		usleep(1000);
 	}
@@ -122,12 +131,28 @@ static void join(nccl_comm *c, const unique_id &id)
 		pollfd wait = { c->listening, POLLIN, 0 };
 		int rank;
 
-		if (poll(&wait, 1, PATIENCE * 1000) != 1)
+		if (poll(&wait, 1, patience() * 1000) != 1)
 			die("nccl: rank %d waits for %d others to join", c->rank, c->size - i);
 		const int fd = accept4(c->listening, nullptr, nullptr, SOCK_CLOEXEC);
 		whole(false, fd, &rank, sizeof(rank));
 		c->peer[rank] = fd;
 	}
+}
+
+// What each other rank has of it
+static std::vector<int> from_all(const nccl_comm *c, int mine)
+{
+	std::vector<int> all;
+
+	for (int fd : c->peer)
+		if (fd >= 0)
+			whole(true, fd, &mine, sizeof(mine));
+	for (int fd : c->peer)
+		if (fd >= 0) {
+			all.push_back(0);
+			whole(false, fd, &all.back(), sizeof(int));
+		}
+	return all;
 }
 
 // ---- a group under way
@@ -184,11 +209,11 @@ static void run(const nccl_comm *c, const std::vector<message> &what)
 		}
 		if (went)
 			moved = now();
-		else if (!done && now() - moved > PATIENCE)
+		else if (!done && now() - moved > patience())
 			for (const transfer &t : all)
 				if (t.done < t.bytes)
 					die("nccl: rank %d has waited %d s to %s rank %d, which does not do the same",
-					    c->rank, (int)PATIENCE, t.m.out ? "send to" : "receive from", t.m.peer);
+					    c->rank, patience(), t.m.out ? "send to" : "receive from", t.m.peer);
 		if (!went && !done)
 			usleep(20);
 	}
@@ -216,7 +241,7 @@ NCCL ncclGetUniqueId(unique_id *id)
 
 NCCL ncclCommInitRank(nccl_comm **comm, int size, unique_id id, int rank)
 {
-	int device, other, same = 0;
+	int device, same = 0;
 
 	MAY_FAIL_NCCL();
 	if (size < 1 || rank < 0 || rank >= size || !id.text[0])
@@ -225,14 +250,10 @@ NCCL ncclCommInitRank(nccl_comm **comm, int size, unique_id id, int rank)
 		std::vector<uint64_t>((size_t)size), nullptr, false };
 	join(c, id);
 	cudaGetDevice(&device);
-	for (int fd : c->peer)
-		if (fd >= 0)
-			whole(true, fd, &device, sizeof(device));
-	for (int fd : c->peer)
-		if (fd >= 0) {
-			whole(false, fd, &other, sizeof(other));
-			same += other == device;
-		}
+	for (int other : from_all(c, device))
+		same += other == device;
+	for (int others : from_all(c, same))
+		same += others;
 	*comm = c;
 	return same ? INVALID_USAGE : SUCCESS;
 }
