@@ -1,8 +1,23 @@
 #include "acts.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "pool.h"
+
+void acts_options_check(const struct acts_options *o, bool made)
+{
+	static const struct acts_options none = ACTS_OPTIONS_INIT;
+	const struct { const char *word; bool given; } options[] = {
+		{ "--contexts", o->contexts != none.contexts }, { "--samples", o->samples != none.samples },
+		{ "--window", o->window != none.window }, { "--dtype", strcmp(o->dtype, none.dtype) != 0 },
+		{ "--gpt-batch", o->batch != none.batch }, { "--cache", o->cache != none.cache },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		if (options[i].given && !made)
+			die_usage("%s goes with --from-tokens; shards are what they are", options[i].word);
+}
 
 static struct rows plan(const struct acts_options *o, uint64_t seed, const struct windows *tok)
 {
@@ -93,6 +108,23 @@ void acts_check(struct acts *a)
 		    (unsigned long long)a->from, (unsigned long long)(a->to - 1), dtype_name(a->dtype),
 		    a->dtype == DT_F16 ? "; use --dtype bf16" : "");
 	a->from = a->to;
+}
+
+void acts_id(const struct acts *a, const char *device, const char *precision, char hex[33])
+{
+	struct recipe *p = recipe_new("rows of tokens", 1);
+
+	recipe_add(p, "contexts", "%llu", (unsigned long long)a->rows.contexts);
+	recipe_add(p, "samples", "%llu", (unsigned long long)a->rows.samples);
+	recipe_add(p, "window", "%llu", (unsigned long long)a->rows.window);
+	recipe_add(p, "dtype", "%s", dtype_name(a->dtype));
+	recipe_add(p, "batch", "%zu", a->batch);
+	recipe_add(p, "seed", "%llu", (unsigned long long)a->rows.seed);
+	recipe_add(p, "device", "%s %s", device, backend_precision(device, precision));
+	recipe_add(p, "gpt", "%s", a->gpt_id);
+	recipe_add(p, "tokens", "%s", a->tok.id);
+	recipe_hash(p, hex);
+	recipe_free(p);
 }
 
 void acts_close(struct acts *a)

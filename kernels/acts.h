@@ -33,6 +33,9 @@ struct acts_options {           /* of the tools that make rows */
 	OPT_U64(0, word, &(a)->batch, 1, 1 << 20, "contexts computed at once"), \
 	OPT_SIZE(0, "cache", &(a)->cache, 1 << 16, 1e18, "memory for decoded token frames")
 
+/* Dies of misuse when one of them is given and rows are not to be made. */
+void acts_options_check(const struct acts_options *o, bool made);
+
 struct acts {
 	struct tensors *t;      /* the checkpoint */
 	struct gpt_config c;
@@ -60,5 +63,18 @@ real *acts_batch(struct acts *a, uint64_t i, uint32_t *positions);
 /* Dies when dtype could not hold a value since the last time.  Waits for the device. */
 void acts_check(struct acts *a);
 void acts_close(struct acts *a);
+/* Of all that the rows depend on, their order included */
+void acts_id(const struct acts *a, const char *device, const char *precision, char hex[33]);
+
+/* Rows by their numbers in the shuffled order, ascending; take is handed row[i] (D) as its type holds it. */
+struct acts_want {
+	const uint64_t *row;
+	size_t n;
+	void (*take)(void *arg, size_t i, const float *x);
+	void *arg;
+};
+/* In the order in which they are made, block by block, without the first `skip`; makes the batches that have
+ * some.  a was started. */
+void acts_pick(struct acts *a, const struct acts_want *want, uint64_t skip);
 
 #endif

@@ -57,6 +57,32 @@ tensors files.safetensors >files.raw
 tensors twice.safetensors >twice.raw
 same "... the same tensors" files.raw twice.raw
 
+# resample-pick of the same rows
+picks() { "$BIN/resample-pick" -q -n 60 --events 2 $device --gpt gpt.safetensors "$@" --from-tokens train.zst; }
+shard_id() { "$BIN/shardls" "$1" | grep -oE '[0-9a-f]{32}'; }
+rows_of() { zstd -qdc "$1"; }
+for how in "--window 30" "--window 1 --dtype f16 -j1" "--window 33 --batch 7 -j3" "--window 0 -m 2M"; do
+	"$BIN/mlpdump" -q --gpt gpt.safetensors $device $rows ${how/-m 2M/} -o - train.zst | "$BIN/shuffle" -q |
+		"$BIN/resample-pick" -q -n 60 --events 2 -o want.zst
+	ok "a pick of tokens, $how" picks $rows ${how/--batch/--gpt-batch} -o got.zst
+	same "... the rows of the pipe's" <(rows_of want.zst) <(rows_of got.zst)
+done
+"$BIN/mlpdump" -q --gpt gpt.safetensors $device $rows -o - train.zst | "$BIN/shuffle" -q | "$BIN/resample-pick" -q -n 3 --events 1 -o want.zst
+ok "few rows, of few batches" "$BIN/resample-pick" -q -n 3 --events 1 $device --gpt gpt.safetensors $rows -o got.zst --from-tokens train.zst
+same "... the pipe's" <(rows_of want.zst) <(rows_of got.zst)
+ok "the pick of window 30" picks $rows --window 30 -o made.zst
+ok "... to the same id" test "$(shard_id pick.zst)" = "$(shard_id made.zst)"
+inode=$(stat -c %i made.zst)
+ok "... again" picks $rows --window 30 -o made.zst
+ok "... makes nothing" test "$(stat -c %i made.zst)" = "$inode"
+ok "a run with it" made b.safetensors "$rows --window 30" "--pick made.zst --steps 60"
+same "... the same checkpoint" twice.safetensors b.safetensors
+big="--contexts 500 --samples 32 -n 4000 --events 2 -m 1M --save-every 0.02 -q --gpt gpt.safetensors $device"
+ok "a pick set aside" "$BIN/resample-pick" ${big/-m 1M/} -o whole.zst --from-tokens train.zst
+for i in 1 3 5 7 9; do killed "0.0$i" "$BIN/resample-pick" ${big/-m 1M/-m 2M} -o k.zst --from-tokens train.zst; done
+ok "... killed and resumed" "$BIN/resample-pick" ${big/-m 1M/-m 2M} -o k.zst --from-tokens train.zst
+same "... the same file" whole.zst k.zst
+
 # Rows kept of a run that has passed its first rows, and none
 full="--contexts 100 --samples 12 --window 30"
 "$BIN/gptrain" -q -j2 --n-head 2 --n-embd 16 --block 32 --batch 2 --accum 1 --iters 2 --eval-every 2 --eval-contexts 2 \
@@ -125,5 +151,10 @@ ok "the window named fits" "$BIN/saetrain" -q $own -m 1M --contexts 500 --sample
 fails 1 "... and is the largest" "--window $fits" "$BIN/saetrain" $own -m 1M --contexts 500 --samples 32 --window $((fits + 1)) \
 	$pick --steps 2 -o y.safetensors --from-tokens train.zst
 dies "rows kept and a window of one context" -m 1M $full --pick-rows 10000 --from-tokens train.zst
+fails 2 "pick: --window" "goes with --from-tokens" "$BIN/resample-pick" -n 6 --window 5 -o x mix.zst
+fails 2 "pick: --gpt" "goes with --from-tokens" "$BIN/resample-pick" -n 6 --gpt gpt.safetensors -o x mix.zst
+fails 2 "pick: no --gpt" "--from-tokens needs --gpt" "$BIN/resample-pick" -n 6 -o x --from-tokens train.zst
+fails 1 "pick: too many rows" "has 1200 rows" "$BIN/resample-pick" -q -n 601 --events 2 --gpt gpt.safetensors $full -o x --from-tokens train.zst
+fails 1 "pick: too little memory" "-m 1M is too small" "$BIN/resample-pick" $big -o x --from-tokens train.zst
 fails 1 "a pick of another GPT" "another GPT" "$BIN/saetrain" ${own/gpt.safe/other.safe} $full $pick -o x --from-tokens train.zst
 done_testing

@@ -4,15 +4,16 @@
  * Of all rows, in order 0 … N - 1 over the shards, those with the E·n smallest hashes of their number are
  * drawn, and a second hash deals them out to the E events, n each.  So the draw does not depend on how the
  * rows are cut into shards, nor on how they arrive.  The result: event after event, each in the order of the rows.
+ * With --from-tokens the rows are nowhere: those drawn are made, and what else is in their batches of contexts.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "acts.h"
 #include "opt.h"
 #include "pool.h"
 #include "prog.h"
 #include "rng.h"
-#include "rows.h"
 #include "sorter.h"
 
 enum {
@@ -21,19 +22,23 @@ enum {
 	FAR_BYTES = 1 << 24     /* seeking over less saves nothing: frames are read ahead */
 };
 enum { DRAW, DEAL };    /* the two hashes of a row */
+enum { MADE_BYTES = 3 * sizeof(uint64_t) };     /* of a row drawn, when it is made: its number, its place */
 
 static const char usage[] =
 	"usage: resample-pick [options] -n ROWS --events E [SHARD…]\n"
+	"       resample-pick [options] -n ROWS --events E --from-tokens --gpt GPT --window W TOKENS…\n"
 	"Draws E times ROWS distinct rows of the shuffled shards (in order, or standard input) for\n"
-	"saetrain to resample dead neurons from.\n"
+	"saetrain to resample dead neurons from; or of the rows that saetrain --from-tokens makes.\n"
 	"e.g.:  resample-pick -n 16384 --events 4 -o pick.zst mix/*.zst\n";
 
 static struct {
 	struct opt_common c;
-	const char *dir;
+	struct acts_options acts;
+	bool from_tokens;
+	const char *dir, *gpt;
 	uint64_t rows, events, level;
 	double save_every;
-} o = { .c = OPT_COMMON_INIT, .rows = 819200, .events = 4, .level = 1, .save_every = 30 };
+} o = { .c = OPT_COMMON_INIT, .acts = ACTS_OPTIONS_INIT, .rows = 819200, .events = 4, .level = 1, .save_every = 30 };
 
 static const struct opt opts[] = {
 	OPT_OUTPUT(&o.c),
@@ -43,7 +48,10 @@ static const struct opt opts[] = {
 	OPT_STR('T', "temporary", &o.dir, "DIR", "where rows are set aside; default: beside the output, or $TMPDIR"),
 	OPT_U64(0, "level", &o.level, 1, 19, "zstd level"),
 	OPT_F64(0, "save-every", &o.save_every, 0, 1e9, "seconds between states to resume from"),
-	OPT_QUIET(&o.c), OPT_END
+	OPT_FLAG(0, "from-tokens", &o.from_tokens, "make the rows of TOKENS with GPT:"),
+	OPT_STR(0, "gpt", &o.gpt, "GPT", "the checkpoint"),
+	OPT_ACTS(&o.acts, "gpt-batch"),
+	OPT_QUIET(&o.c), OPT_DEVICE(&o.c), OPT_END
 };
 
 struct drawn {
@@ -55,7 +63,8 @@ struct drawn {
 };
 
 struct pick {
-	struct shards *in;
+	struct shards *in;      /* NULL: the rows are made by … */
+	struct acts *acts;
 	const char *name;       /* of the input, for messages */
 	uint64_t rows;          /* N, in the input */
 	struct drawn *drawn;    /* (n_drawn), by row */
@@ -168,7 +177,7 @@ static uint64_t count_rows(const struct pick *p)
 	return r.contexts * r.samples;
 }
 
-static void open_input(struct pick *p, char **paths)
+static void open_shards(struct pick *p, char **paths)
 {
 	p->in = shards_open(paths);
 	p->name = paths[0] && strcmp(paths[0], "-") ? paths[0] : "<stdin>";
@@ -178,9 +187,26 @@ static void open_input(struct pick *p, char **paths)
 		die("'%s' is not shuffled%s%s", p->name, order ? " but " : "", order ? order : "");
 	free(order);
 	p->rows = count_rows(p);
+}
+
+static void open_tokens(struct pick *p, char **paths)
+{
+	if (!o.gpt || !paths[0] || !strcmp(paths[0], "-"))
+		die_usage("--from-tokens needs %s", o.gpt ? "files of tokens" : "--gpt");
+	p->acts = acts_open(&o.acts, o.c.seed, o.gpt, paths);
+	p->name = p->acts->tok.name;
+	p->rows = p->acts->rows.contexts * p->acts->rows.samples;
+}
+
+static void open_input(struct pick *p, char **paths)
+{
+	acts_options_check(&o.acts, o.from_tokens);
+	if (o.gpt && !o.from_tokens)
+		die_usage("--gpt goes with --from-tokens");
+	(o.from_tokens ? open_tokens : open_shards)(p, paths);
 	if (o.rows > p->rows / o.events)
 		die("'%s' %s %llu rows; %llu events of %llu need %llu", p->name,
-		    shards_n(p->in) > 1 && shards_whole(p->in) ? "and the others have" : "has",
+		    p->in && shards_n(p->in) > 1 && shards_whole(p->in) ? "and the others have" : "has",
 		    (unsigned long long)p->rows, (unsigned long long)o.events, (unsigned long long)o.rows,
 		    (unsigned long long)(o.events * o.rows));
 	p->n_drawn = o.events * o.rows;
@@ -191,7 +217,10 @@ static struct recipe *recipe(const struct pick *p)
 	struct recipe *r = recipe_new("resample-pick", OUTPUT_VERSION);
 	char id[33];
 
-	shards_id(p->in, id);
+	if (p->in)
+		shards_id(p->in, id);
+	else
+		acts_id(p->acts, o.c.device, o.c.precision, id);
 	recipe_add(r, "input", "%s", id);
 	recipe_add(r, "meta", "%s", p->meta.text.p);
 	recipe_add(r, "level", "%llu", (unsigned long long)o.level);
@@ -200,21 +229,30 @@ static struct recipe *recipe(const struct pick *p)
 
 static void specify_output(struct pick *p)
 {
-	rows_pass_meta(shards_meta(p->in), &p->meta);
+	const struct acts *a = p->acts;
+
+	if (p->in) {
+		rows_pass_meta(shards_meta(p->in), &p->meta);
+	} else {
+		meta_add(&p->meta, "gpt", "%s", a->gpt_id);
+		meta_add(&p->meta, "tokens", "%s", a->tok.id);
+	}
 	meta_add(&p->meta, "order", "picked");
 	meta_add(&p->meta, "events", "%llu", (unsigned long long)o.events);
 	meta_add(&p->meta, "pick", "%llu", (unsigned long long)o.rows);
 	meta_add(&p->meta, "via", "resample-pick %d --events %llu --rows %llu --seed %llu", OUTPUT_VERSION,
 		 (unsigned long long)o.events, (unsigned long long)o.rows, (unsigned long long)o.c.seed);
-	p->shard = (struct shard_spec){ shards_dtype(p->in), shards_cols(p->in), 0, 0, 1, &p->meta, (int)o.level };
-	if (strcmp(o.c.output, "-") && shards_seekable(p->in))
+	p->shard = (struct shard_spec){ a ? a->dtype : shards_dtype(p->in), a ? a->D : shards_cols(p->in), 0, 0, 1,
+		&p->meta, (int)o.level };
+	if (strcmp(o.c.output, "-") && (a || shards_seekable(p->in)))
 		p->recipe = recipe(p);
 }
 
 /* What is left for rows; qsort takes as much again as it sorts. */
 static uint64_t memory_left(const struct pick *p)
 {
-	const uint64_t own = p->n_drawn * sizeof(*p->drawn);
+	const uint64_t order = p->acts ? rows_order_bytes(&p->acts->rows) + p->n_drawn * MADE_BYTES : 0;
+	const uint64_t own = p->n_drawn * sizeof(*p->drawn) + order;
 
 	if (o.c.memory / 2 < own)
 		die("-m %lluM is too small to draw %zu rows; need at least %lluM", (unsigned long long)(o.c.memory >> 20),
@@ -263,6 +301,37 @@ static uint64_t read_drawn(const struct pick *p, struct sorter *sorter)
 	return at;
 }
 
+struct made {
+	const struct pick *p;
+	struct sorter *sorter;
+	char *values;           /* a row as stored */
+};
+
+static void take(void *arg, size_t i, const float *x)
+{
+	const struct made *m = arg;
+	const struct drawn *d = &m->p->drawn[i];
+
+	dtype_from_f32(m->p->shard.dtype, m->values, x, m->p->shard.cols);
+	sorter_put(m->sorter, (struct sort_key){ d->event, d->row }, m->values);
+	prog_note("%llu of %zu rows made", (unsigned long long)sorter_rows(m->sorter), m->p->n_drawn);
+	prog_step(0);
+	sorter_checkpoint(m->sorter);
+}
+
+static void make_drawn(const struct pick *p, struct sorter *sorter)
+{
+	struct made m = { p, sorter, xmalloc(xmul(p->shard.cols, sizeof(float))) };
+	uint64_t *row = xcalloc(p->n_drawn, sizeof(*row));
+
+	for (size_t i = 0; i < p->n_drawn; i++)
+		row[i] = p->drawn[i].row;
+	acts_start(p->acts, backend_open(o.c.device, o.c.precision));
+	acts_pick(p->acts, &(struct acts_want){ row, p->n_drawn, take, &m }, sorter_rows(sorter));
+	free(row);
+	free(m.values);
+}
+
 static void run(struct pick *p)
 {
 	struct sorter_spec spec;
@@ -270,7 +339,9 @@ static void run(struct pick *p)
 
 	deal(p);
 	prog_start("rows", p->n_drawn);
-	if (!sorter_full(sorter)) {
+	if (p->acts && !sorter_full(sorter)) {
+		make_drawn(p, sorter);
+	} else if (!sorter_full(sorter)) {
 		const uint64_t rows = read_drawn(p, sorter);
 
 		if (!shards_seekable(p->in) && rows != p->rows)
@@ -296,6 +367,9 @@ int main(int argc, char **argv)
 	if (p.recipe)
 		recipe_free(p.recipe);
 	meta_free(&p.meta);
-	shards_close(p.in);
+	if (p.in)
+		shards_close(p.in);
+	else
+		acts_close(p.acts);
 	return 0;
 }

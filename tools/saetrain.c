@@ -634,19 +634,9 @@ static double parse_lambda(void)
 	return o.l1_mean ? v : L1_BATCH * v;
 }
 
-/* Options of rows that are made say nothing of rows that are read. */
-static void check_rows_options(char **paths)
+static void check_from_tokens(char **paths)
 {
-	static const struct acts_options none = ACTS_OPTIONS_INIT;
-	const struct { const char *word; bool given; } of_rows[] = {
-		{ "--contexts", o.acts.contexts != none.contexts }, { "--samples", o.acts.samples != none.samples },
-		{ "--window", o.acts.window != none.window }, { "--dtype", strcmp(o.acts.dtype, none.dtype) != 0 },
-		{ "--gpt-batch", o.acts.batch != none.batch }, { "--cache", o.acts.cache != none.cache },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(of_rows); i++)
-		if (of_rows[i].given && !o.from_tokens)
-			die_usage("%s goes with --from-tokens; shards are what they are", of_rows[i].word);
+	acts_options_check(&o.acts, o.from_tokens);
 	if (!o.from_tokens)
 		return;
 	if (!o.gpt || !paths[0] || !strcmp(paths[0], "-"))
@@ -663,7 +653,7 @@ int main(int argc, char **argv)
 	char **paths = opt_parse(argc, argv, opts, usage, &o.c);
 	const double lambda = parse_lambda();
 
-	check_rows_options(paths);
+	check_from_tokens(paths);
 	if ((!o.gpt != !o.val && !o.from_tokens) || (o.eval && !o.gpt))
 		die_usage("%s is missing; an evaluation needs --gpt and --val", o.gpt ? "--val" : "--gpt");
 	if (o.eval && (o.init || paths[0]))

@@ -40,25 +40,6 @@ struct input *input_shards(char *const *paths, const struct input_spec *spec)
 
 /* ---- made of tokens ---- */
 
-/* All that the rows depend on */
-static void identify(struct input *in, const char *device, const char *precision)
-{
-	const struct acts *a = in->made->acts;
-	struct recipe *p = recipe_new("rows of tokens", 1);
-
-	recipe_add(p, "contexts", "%llu", (unsigned long long)a->rows.contexts);
-	recipe_add(p, "samples", "%llu", (unsigned long long)a->rows.samples);
-	recipe_add(p, "window", "%llu", (unsigned long long)a->rows.window);
-	recipe_add(p, "dtype", "%s", dtype_name(a->dtype));
-	recipe_add(p, "batch", "%zu", a->batch);
-	recipe_add(p, "seed", "%llu", (unsigned long long)a->rows.seed);
-	recipe_add(p, "device", "%s %s", device, backend_precision(device, precision));
-	recipe_add(p, "gpt", "%s", a->gpt_id);
-	recipe_add(p, "tokens", "%s", a->tok.id);
-	recipe_hash(p, in->id);
-	recipe_free(p);
-}
-
 /* The window and the rows kept, or one line that says what would fit. */
 static void check_memory(const struct input *in, uint64_t memory)
 {
@@ -92,7 +73,7 @@ struct input *input_tokens(struct acts *a, const struct input_spec *spec, const 
 	*in->made = (struct made){ .acts = a, .rows = rows };
 	in->steps = spec->steps ? spec->steps : rows / spec->batch;
 	check_memory(in, c->memory);
-	identify(in, c->device, c->precision);
+	acts_id(a, c->device, c->precision, in->id);
 	return in;
 }
 
