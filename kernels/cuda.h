@@ -44,8 +44,12 @@ enum cuda_mode { CUDA_F32, CUDA_TF32, CUDA_BF16 };
 
 /* The stream of every launch. */
 cudaStream_t cuda_stream(void);
-/* Ends the program with one line unless e is cudaSuccess: "device cuda: lmhead: out of memory". */
+/* Ends the program with one line: "device cuda: WHAT: WHY". */
+void cuda_die(const char *what, const char *why) __attribute__((noreturn));
+/* The same unless e is cudaSuccess: "device cuda: lmhead: out of memory". */
 void cuda_check(cudaError_t e, const char *what);
+/* "WHAT: WHY", static, as a reason why there is no device. */
+const char *cuda_because(const char *what, const char *why);
 /* After a launcher's LAUNCH. */
 void cuda_launched(const char *op);
 
@@ -55,6 +59,7 @@ enum cuda_slot {
 	SCRATCH_X,      /* an operand of a product as bf16 … */
 	SCRATCH_W,      /* … and the other */
 	SCRATCH_Y,      /* a third; a result before its epilogue */
+	SCRATCH_BIAS,   /* a bias as bf16 */
 	SCRATCH_SUMS,   /* partial sums of a reduction */
 	SCRATCH_LOGITS, /* of the head's rows at a time */
 	SCRATCH_F,      /* (N,F) latents */
@@ -70,6 +75,9 @@ size_t cuda_memory(void);
 void cuda_get(void *host, const void *src, size_t bytes);
 
 /* ---- products (cuda_linear.c) ---- */
+
+/* NULL, or why not. */
+const char *cuda_open_products(void);
 
 struct cuda_operand {
 	const void *p;
