@@ -105,7 +105,8 @@ struct resampler {
 	struct sae *s;
 	struct resample_plan plan;
 	size_t block;           /* rows weighed at once */
-	uint8_t *presumed;      /* (F) */
+	uint8_t *presumed;      /* (F) but for what fired in */
+	uint64_t unseen;        /* batches since, counted on the device */
 	uint32_t *fired, *dead; /* (F) */
 	float *x;               /* (block, D) */
 	float *err2, *l1;       /* (block) */
@@ -144,20 +145,31 @@ void resampler_free(struct resampler *r)
 	free(r);
 }
 
+/* Who fired in the batches counted on the device is not dead. */
 uint8_t *resampler_presumed(struct resampler *r)
 {
+	if (r->unseen)
+		sae_batches_fired(r->s, r->fired);
+	for (size_t f = 0; r->unseen && f < r->s->F; f++)
+		r->presumed[f] &= r->fired[f] == 0;
 	return r->presumed;
 }
 
 void resampler_watch(struct resampler *r, uint64_t step)
 {
+	enum { MOST = 255 };    /* batches whose rows 32 bits can count: of 2^24 at most */
+	const bool counts = resample_counts(&r->plan, step);
+	bool on = counts && resample_counts(&r->plan, step + 1) && !resample_starts(&r->plan, step + 1);
+
 	if (resample_starts(&r->plan, step))
 		memset(r->presumed, 1, r->s->F);
-	if (!resample_counts(&r->plan, step))
-		return;
-	sae_fired(r->s, r->fired);
-	for (size_t f = 0; f < r->s->F; f++)
-		r->presumed[f] &= r->fired[f] == 0;
+	r->unseen += counts;
+	if (!on || r->unseen >= MOST) {
+		resampler_presumed(r);
+		r->unseen = 0;
+		on = false;
+	}
+	sae_count_on(r->s, on);
 }
 
 size_t resampler_draw(struct resampler *r, const struct resample_rows *from, double a, double lambda,

@@ -55,8 +55,10 @@ struct resample_rows {          /* what to draw from */
 struct resampler;
 struct resampler *resampler_new(struct sae *s, const struct resample_plan *p, size_t block);    /* borrows s */
 void resampler_free(struct resampler *r);
-void resampler_watch(struct resampler *r, uint64_t step);       /* after the step's update */
-uint8_t *resampler_presumed(struct resampler *r);       /* (F) 1: dead so far in this window; for states */
+/* After the step's update.  Does not wait for the device but at a window's end and once in a while. */
+void resampler_watch(struct resampler *r, uint64_t step);
+/* (F) 1: dead so far in this window; waits for the device. */
+uint8_t *resampler_presumed(struct resampler *r);
 /* Draws up to n rows without replacement; *drawn (n,D), until the next call.  Returns how many: fewer
  * where fewer have a weight above 0. */
 size_t resampler_draw(struct resampler *r, const struct resample_rows *from, double a, double lambda,

@@ -46,11 +46,12 @@ struct sae *sae_new(const struct backend *be, size_t D, size_t F, size_t max_row
 		s->g = carve(s);
 		s->m = carve(s);
 		s->v = carve(s);
+		s->trained = be->alloc(xmul(F, sizeof(*s->trained)));
 		sae_set_leaves(s, 1, 1);
 	}
 	s->x = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->x)));
 	s->xhat = be->alloc(xmul(xmul(max_rows, D), sizeof(*s->xhat)));
-	s->fired = be->alloc(xmul(F, sizeof(*s->fired)));
+	s->seen = s->fired = be->alloc(xmul(F, sizeof(*s->seen)));
 	return s;
 }
 
@@ -73,7 +74,8 @@ void sae_free(struct sae *s)
 	release_active(s);
 	s->be->release(s->sums);
 	s->be->release(s->share);
-	s->be->release(s->fired);
+	s->be->release(s->trained);
+	s->be->release(s->seen);
 	free(s->host);
 	free(s);
 }
@@ -139,9 +141,10 @@ static void check_rows(const struct sae *s, size_t N)
 void sae_gradients_at(struct sae *s, const real *x, size_t N, double lambda)
 {
 	check_rows(s, N);
-	if (s->leaf == 0)
-		s->be->zero(s->fired, s->F * sizeof(*s->fired));
-	s->be->sae_grad(s->sums + s->leaf, s->fired, &s->g, x, &s->p, lambda, N, s->D, s->F);
+	if (s->leaf == 0 && !s->count_on)
+		s->be->zero(s->trained, s->F * sizeof(*s->trained));
+	s->fired = s->trained;
+	s->be->sae_grad(s->sums + s->leaf, s->trained, &s->g, x, &s->p, lambda, N, s->D, s->F);
 	s->rows += N;
 }
 
@@ -313,6 +316,16 @@ void sae_fired(struct sae *s, uint32_t *count)
 	s->be->get(count, s->fired, s->F * sizeof(*count));
 }
 
+void sae_count_on(struct sae *s, bool on)
+{
+	s->count_on = on;
+}
+
+void sae_batches_fired(const struct sae *s, uint32_t *count)
+{
+	s->be->get(count, s->trained, s->F * sizeof(*count));
+}
+
 void sae_encode(struct sae *s, const real *x, size_t N)
 {
 	check_rows(s, N);
@@ -370,8 +383,9 @@ void sae_reconstruct(struct sae *s, const real *x, size_t N, struct sae_sums *su
 	struct sae_sums own = { 0 };
 
 	check_rows(s, N);
-	s->be->zero(s->fired, s->F * sizeof(*s->fired));
-	s->be->sae_forward(&own, NULL, NULL, s->xhat, s->fired, x, &s->p, N, s->D, s->F);
+	s->fired = s->seen;
+	s->be->zero(s->seen, s->F * sizeof(*s->seen));
+	s->be->sae_forward(&own, NULL, NULL, s->xhat, s->seen, x, &s->p, N, s->D, s->F);
 	sums->err2 += own.err2;
 	sums->l1 += own.l1;
 	sums->l0 += own.l0;

@@ -36,7 +36,9 @@ struct sae {
 	uint64_t rows;
 	double *share;                  /* backend memory: of a leaf in the batch, that gradients are means over;
 					   NULL: they are of it all */
-	uint32_t *fired;                /* (F) backend memory: rows with f > 0 in the last pass */
+	uint32_t *fired;        /* (F) backend memory: rows with f > 0 in the last pass, one of: */
+	uint32_t *trained, *seen;       /* a batch, or several (sae_count_on); an evaluation */
+	bool count_on;          /* the next batch adds to trained */
 	real *err2, *l1;                /* (max_rows) of sae_row_losses, made when first asked for */
 	float *host;                    /* what sae_store lends; its size is that of the weights */
 };
@@ -64,7 +66,7 @@ void sae_gradients_at(struct sae *s, const real *x, size_t N, double lambda);   
 /* A batch summed leaf by leaf (tree.h).  So many of the `all` equal leaves are here; their sums are 0: */
 void sae_set_leaves(struct sae *s, size_t leaves, size_t all);
 /* From now on gradients are those at grads (n_block, backend memory; at first s's own), sums are added to this
- * leaf's.  Leaf 0 begins a batch: what fired is counted from there on. */
+ * leaf's.  Leaf 0 begins a batch: what fired is counted from there on, unless sae_count_on. */
 void sae_at_leaf(struct sae *s, size_t leaf, real *grads);
 /* (leaves), host; `rows` rows in all of them together */
 void sae_leaf_sums(const struct sae *s, struct sae_sums *sums);
@@ -93,6 +95,9 @@ struct sae_loss sae_loss(const struct sae *s, double lambda);
 struct sae_loss sae_take_loss(struct sae *s, double lambda);
 /* Rows with f > 0 per feature in the last pass, to the host (F). */
 void sae_fired(struct sae *s, uint32_t *count);
+/* Or over batches, whatever was evaluated since: shall the next one add to those before, and their counts. */
+void sae_count_on(struct sae *s, bool on);
+void sae_batches_fired(const struct sae *s, uint32_t *count);
 
 /* Evaluation: x in backend memory (N,D), N <= max_rows.  sums +=; fired is reset first. */
 void sae_encode(struct sae *s, const real *x, size_t N);        /* s->f */
