@@ -23,12 +23,11 @@
  * What is made of the total element by element can be made where its sums are,
  * and come back in its place:
  *
- *	const struct tree_part own = tree_reduce(t);
+ *	const struct part own = tree_reduce(t);
  *	… weights [own.from, own.to) change …
  *	tree_gather(t, weights);
  */
-#include "backend.h"
-#include "comm.h"
+#include "peers.h"
 
 struct tree;
 /* total (n), backend memory; both are borrowed.  Dies unless leaves is a power of two and P divides it. */
@@ -39,12 +38,9 @@ size_t tree_first(const struct tree *t);        /* the first of them */
 real *tree_leaf(const struct tree *t);          /* where the next leaf's sums (n) go; holds anything */
 void tree_add(struct tree *t);
 void tree_finish(struct tree *t);
-struct tree_part {              /* values [from, to) */
-	size_t from, to;
-};
 /* tree_finish in two halves: this process's part of the total alone; then, of any x (n) in backend memory, each
  * process's part to all. */
-struct tree_part tree_reduce(struct tree *t);
+struct part tree_reduce(struct tree *t);
 void tree_gather(struct tree *t, real *x);
 /* Where a part [from, to) is to be divided between two processes, in place of its middle; before the first sum. */
 void tree_cut(struct tree *t, size_t (*cut)(const void *arg, size_t from, size_t to), const void *arg);

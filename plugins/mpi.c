@@ -11,7 +11,7 @@ enum { READY, DATA };   /* tags */
  * then lets MPI have the processor for the transfer itself. */
 static void await(int from, int tag)
 {
-	enum { EAGER = 200, LONGEST = 500000 };
+	enum { EAGER = 200, LONGEST = 100000 };
 	struct timespec nap = { .tv_nsec = 10000 };
 	int there = 0;
 

@@ -90,6 +90,7 @@ static size_t in_processes(size_t P, bool (*fn)(struct comm *c, const void *arg)
 struct sums {
 	const struct backend *be;
 	size_t leaves, n;
+	bool seen;              /* memory is that of peers_backend */
 };
 
 /* Magnitudes differ so that any other order gives another sum. */
@@ -137,7 +138,7 @@ static bool in_parts(struct tree *t, const real *total, real *x, const struct su
 	real *host = xcalloc(s->n, sizeof(*host));
 
 	add_leaves(t, s->be, s->n);
-	const struct tree_part own = tree_reduce(t);
+	const struct part own = tree_reduce(t);
 
 	s->be->get(host, total, s->n * sizeof(*host));
 	for (size_t i = 0; i < s->n; i++)
@@ -159,7 +160,9 @@ static size_t a_third(const void *arg, size_t from, size_t to)
 
 static bool add_up(struct comm *c, const void *arg)
 {
-	const struct sums *s = arg;
+	const struct sums *s = arg, seen = { peers_backend(s->be, c), s->leaves, s->n, true };
+
+	s = s->seen ? &seen : s;
 	real *total = s->be->alloc(s->n * sizeof(*total)), *x = s->be->alloc(s->n * sizeof(*x));
 	bool right = true;
 
@@ -185,10 +188,19 @@ static void test_tree(const struct backend *be, const char *what)
 {
 	for (size_t leaves = 1; leaves <= 16; leaves *= 4)
 		for (size_t P = 1; P <= MOST && P <= leaves; P *= 2)
-			check(in_processes(P, add_up, &(struct sums){ be, leaves, N }, 0) == 0,
+			check(in_processes(P, add_up, &(struct sums){ be, leaves, N, false }, 0) == 0,
 			      "%s: %zu leaves in %zu processes", what, leaves, P);
 	for (size_t n = 1; n < 70; n += 17)
-		check(in_processes(4, add_up, &(struct sums){ be, 4, n }, 0) == 0, "%s: of %zu values", what, n);
+		check(in_processes(4, add_up, &(struct sums){ be, 4, n, false }, 0) == 0, "%s: of %zu values", what, n);
+}
+
+/* Arrays so large that they are read in place, and one of a process that is not seen */
+static void test_seen(const struct backend *be)
+{
+	enum { LARGE = 50000 };
+
+	for (size_t P = 2; P <= 4; P *= 2)
+		check(in_processes(P, add_up, &(struct sums){ be, 4, LARGE, true }, 0) == 0, "%zu processes see", P);
 }
 
 /* ---- devices ---- */
@@ -220,7 +232,7 @@ static bool add_up_on_devices(struct comm *c, const void *arg)
 	link = *b.link;
 	link.exchange = counted_exchange;
 	b.link = &link;
-	const bool right = add_up(c, &(struct sums){ &b, 8, d->n });
+	const bool right = add_up(c, &(struct sums){ &b, 8, d->n, false });
 
 	return right && (exchanged > 0) == d->linked;
 }
@@ -328,6 +340,7 @@ int main(void)
 	test_order();
 	test_tree(&cpu, "cpu");
 	test_tree(&far, "through the host");
+	test_seen(&cpu);
 	test_devices();
 	for (size_t P = 2; P <= MOST; P++)
 		check(in_processes(P, talk, NULL, 0) == 0, "%zu processes talk", P);

@@ -485,7 +485,7 @@ static void begin(struct run *r, char **paths, const struct tensors *init, const
 static void make(struct run *r, char **paths, const struct gpt_config *c, const struct tensors *init,
 		 const char *init_id)
 {
-	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	const struct backend *be = peers_backend(backend_open(o.c.device, o.c.precision), r->comm);
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	struct recipe *p = recipe(r, init_id), *state = recipe(r, init_id);
 

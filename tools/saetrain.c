@@ -326,7 +326,7 @@ static void step(struct run *r, const float *x)
 	gradients(r, x);
 	if (r->s->be->host || now_secs() - r->looked > LOOK_EVERY)
 		look(r, k, x); /* before others take part in what is no number */
-	const struct tree_part own = tree_reduce(r->tree);
+	const struct part own = tree_reduce(r->tree);
 
 	sae_update_part(r->s, own.from, own.to, o.lr);
 	if (k % o.normalise_every == 0)
@@ -469,7 +469,7 @@ static void run(struct run *r, bool resumable)
 
 static void make(struct run *r, const struct recipe *p)
 {
-	const struct backend *be = backend_open(o.c.device, o.c.precision);
+	const struct backend *be = peers_backend(backend_open(o.c.device, o.c.precision), r->comm);
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	const size_t D = r->in->D, eval_rows = judge_rows(&r->judge);
 
