@@ -13,7 +13,8 @@
 
 namespace cusim {
 
-static const size_t PAGE = 4096, REDZONE = 256;
+// The arena is made of huge pages where the kernel has them: protecting it again and again costs by the page.
+static const size_t PAGE = 4096, HUGE_PAGE = 2 << 20, REDZONE = 256;
 struct allocation {
 	size_t bytes;
 	bool live;
@@ -40,7 +41,9 @@ static void on_fault(int, siginfo_t *info, void *)
 
 static void open_arena()
 {
-	arena = map_memory(nullptr, arena_bytes());
+	arena = map_memory(nullptr, arena_bytes() + HUGE_PAGE);
+	arena += (HUGE_PAGE - (uintptr_t)arena % HUGE_PAGE) % HUGE_PAGE;
+	madvise(arena, arena_bytes(), MADV_HUGEPAGE);
 	arena_end = arena + PAGE;       // the first page stays unused: a pointer just below an array
 	POISON(arena, PAGE);
 	struct sigaction action;
@@ -54,7 +57,7 @@ static void open_arena()
 static void protect(int how)
 {
 	if (set().guard && arena)
-		mprotect(arena, ((size_t)(arena_end - arena) + PAGE - 1) & ~(PAGE - 1), how);
+		mprotect(arena, ((size_t)(arena_end - arena) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1), how);
 }
 
 device_access::device_access()
