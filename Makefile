@@ -50,6 +50,7 @@ $(call knob,SAMPLES,           16 100 200,           activations: tokens kept of
 $(call knob,SHARDS,            3 4 20,               activations: shards)
 $(call knob,DTYPE,             bf16 bf16 f16,        activations: stored type)
 $(call knob,WINDOW,            0 0 0,                shuffle within this many contexts; 0: all)
+$(call knob,FROM_TOKENS,       0 0 0,                activations: 0 stored or 1 made where they are used)
 $(call knob,PICK_ROWS,         64 16384 819200,      resampling: rows scored at each event)
 $(call knob,RESAMPLE_EVERY,    8 150 25000,          resampling: steps between events)
 $(call knob,RESAMPLE_EVENTS,   3 4 4,                resampling: events)
@@ -163,18 +164,22 @@ numbers = $(or $(shell { seq -f '%03g' 0 $$(($1 - 1)); } 2>/dev/null),$(error SH
 slug = $(if $(filter $($1),$(default_$1)),,-$(subst _,-,$(shell echo $1 | tr A-Z a-z))-$($1))
 empty :=
 space := $(empty) $(empty)
-SAE_KNOBS := FEATURES SAE_BATCH SAE_LEAVES STEPS SAE_LR NORMALISE_EVERY RESAMPLE_EVERY RESAMPLE_EVENTS
+SAE_KNOBS := FEATURES SAE_BATCH SAE_LEAVES STEPS SAE_LR NORMALISE_EVERY RESAMPLE_EVERY RESAMPLE_EVENTS FROM_TOKENS
 SAE := $(OUT)/sae/l1-$(L1)$(subst $(space),,$(foreach k,$(SAE_KNOBS),$(call slug,$k)))
 TOKENS := $(OUT)/tokens/train.zst $(OUT)/tokens/val.zst
 GPT := $(OUT)/gpt.safetensors
 ACTS := $(patsubst %,$(OUT)/acts/%.zst,$(call numbers,$(SHARDS)))
 MIX := $(ACTS:$(OUT)/acts/%=$(OUT)/mix/%)
+# FROM_TOKENS=1: acts and mix are not needed; the rows picked are made once, all others where they are used.
+MADE := $(filter-out 0,$(if $(filter 0 1,$(FROM_TOKENS)),$(FROM_TOKENS),$(error FROM_TOKENS is 0 or 1, not '$(FROM_TOKENS)')))
+ROWS := $(if $(MADE),$(OUT)/tokens/train.zst,$(MIX))
+PICK := $(OUT)/pick$(if $(MADE),-made).zst
 SITE := $(SAE)/html/index.html
 NEURONPEDIA := $(SAE)/neuronpedia/skipped_indexes.json
 STAGE = -j $(THREADS) -s $(SEED)
 NET = --device $(DEVICE) --precision $(PRECISION)
 # Tools leave whole outputs only, so make deletes none when one fails, is interrupted or finds another at work.
-.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(OUT)/pick.zst $(SAE)/sae.safetensors $(SAE)/top/index.json $(SAE)/texts.json $(SITE) $(NEURONPEDIA)
+.PRECIOUS: $(TOKENS) $(GPT) $(ACTS) $(MIX) $(PICK) $(SAE)/sae.safetensors $(SAE)/top/index.json $(SAE)/texts.json $(SITE) $(NEURONPEDIA)
 # Under make -jN the tools of N shards (-j: of all) share threads and memory.
 jobs = $(patsubst -j%,%,$(or $(patsubst -j,-j1000,$(filter -j%,$(MAKEFLAGS))),-j1))
 SHARE = $(words $(wordlist 1,$(jobs),$(MIX)))
@@ -187,7 +192,7 @@ tokens: $(TOKENS)
 gpt: $(GPT)
 acts: $(ACTS)
 mix: $(MIX)
-pick: $(OUT)/pick.zst
+pick: $(PICK)
 sae: $(SAE)/sae.safetensors
 top: $(SAE)/top/index.json
 texts: $(SAE)/texts.json
@@ -226,15 +231,17 @@ knobs_gpt := N_LAYER N_HEAD N_EMBD BLOCK VOCAB BATCH ACCUM GPT_LEAVES ITERS GPT_
 	GPT_EVAL_EVERY GPT_EVAL_CONTEXTS SEED DEVICE PRECISION
 knobs_acts := CONTEXTS SAMPLES SHARDS DTYPE WINDOW SEED DEVICE PRECISION
 knobs_pick := PICK_ROWS RESAMPLE_EVENTS SEED
-knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION
+knobs_made := CONTEXTS SAMPLES WINDOW DTYPE DEVICE PRECISION
+knobs_pick-made := $(knobs_pick) $(knobs_made)
+knobs_sae := $(SAE_KNOBS) L1 EVAL_EVERY EVAL_CONTEXTS SEED DEVICE PRECISION $(if $(MADE),$(knobs_made))
 knobs_neuronpedia := NP_MODEL NP_SET
 knobs_top := TOP_CONTEXTS RADIUS TOP_RADIUS TOP_K CONTEXTS SEED DEVICE PRECISION
 knobs_texts := TEXTS DEVICE PRECISION
 knob_text = $(foreach k,$(knobs_$1),$k=$($k))
 changed = $(shell find -L $(TEXT) -newer $(OUT)/tokens/train.zst -print -quit 2>/dev/null)
-stale = $(if $(subst [$(file <$2)],,[$(call knob_text,$1)]),FORCE)
+stale = $(if $(subst [$(strip $(file <$2))],,[$(strip $(call knob_text,$1))]),FORCE)
 keep = mkdir -p $(@D); echo '$(subst ','\'',$(call knob_text,$1))' >$@
-$(foreach s,tokens gpt acts pick top texts neuronpedia,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
+$(foreach s,tokens gpt acts pick pick-made top texts neuronpedia,$(OUT)/knobs/$s): $(OUT)/knobs/%: $$(call stale,$$*,$$@)
 	@$(call keep,$*)
 $(SAE)/knobs: $$(call stale,sae,$$@)
 	@$(call keep,sae)
@@ -260,15 +267,17 @@ $(ACTS) &: $(OUT)/tokens/train.zst $(GPT) $(BIN)/mlpdump $(OUT)/knobs/acts $(cal
 $(MIX): $(OUT)/mix/%.zst: $(OUT)/acts/%.zst $(BIN)/shuffle $$(call unstamped,$$@)
 	$(call run,MIX,$@,$(BIN)/shuffle $(PART) -o $@ $<)
 
-$(OUT)/pick.zst: $(MIX) $(BIN)/resample-pick $(OUT)/knobs/pick $(call unstamped,$(OUT)/pick.zst)
-	$(call run,PICK,$@,$(BIN)/resample-pick $(STAGE) -m $(MEMORY) -n $(PICK_ROWS) --events $(RESAMPLE_EVENTS) -o $@ $(MIX))
+FROM = $(if $(MADE),-m $(MEMORY) --contexts $(CONTEXTS) --samples $(SAMPLES) --window $(WINDOW) --dtype $(DTYPE) --from-tokens)
+$(PICK): $(ROWS) $(if $(MADE),$(GPT)) $(BIN)/resample-pick $(OUT)/knobs/$(basename $(notdir $(PICK))) $(call unstamped,$(PICK))
+	$(call run,PICK,$@,$(BIN)/resample-pick $(STAGE) $(if $(MADE),$(NET) --gpt $(GPT) $(FROM),-m $(MEMORY)) -n $(PICK_ROWS) \
+		--events $(RESAMPLE_EVENTS) -o $@ $(ROWS))
 
-$(SAE)/sae.safetensors: $(MIX) $(OUT)/pick.zst $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs \
+$(SAE)/sae.safetensors: $(ROWS) $(PICK) $(GPT) $(OUT)/tokens/val.zst $(BIN)/saetrain $(SAE)/knobs \
 		$(call unstamped,$(SAE)/sae.safetensors)
-	$(call run,SAE,$@,$(LAUNCH) $(BIN)/saetrain $(STAGE) $(NET) --gpt $(GPT) --val $(OUT)/tokens/val.zst --pick $(OUT)/pick.zst \
+	$(call run,SAE,$@,$(LAUNCH) $(BIN)/saetrain $(STAGE) $(NET) --gpt $(GPT) --val $(OUT)/tokens/val.zst --pick $(PICK) \
 		--l1 $(L1) --features $(FEATURES) --batch $(SAE_BATCH) --leaves $(SAE_LEAVES) $(call given,--steps,STEPS) --lr $(SAE_LR) \
 		--normalise-every $(NORMALISE_EVERY) --resample-every $(RESAMPLE_EVERY) --resample-events $(RESAMPLE_EVENTS) \
-		--eval-every $(EVAL_EVERY) --eval-contexts $(EVAL_CONTEXTS) -o $@ $(MIX))
+		--eval-every $(EVAL_EVERY) --eval-contexts $(EVAL_CONTEXTS) $(FROM) -o $@ $(ROWS))
 
 $(SAE)/top/index.json: $(OUT)/tokens/train.zst $(GPT) $(SAE)/sae.safetensors $(BIN)/topk $(OUT)/knobs/top \
 		$(call unstamped,$(SAE)/top)
@@ -316,6 +325,7 @@ make check-cuda          the CUDA path without a card; check-cuda-long also dele
 make STAGE               up to one of: tokens gpt acts mix pick sae top texts html
 make neuronpedia         the pages' data for other viewers; NP_MODEL= NP_SET= their names there
 make sae L1=1e-6         one knob changed: what follows from it is made again
+make sae FROM_TOKENS=1 WINDOW=2000   no stored activations: made in windows of contexts
 make sweep L1S="…"       several L1: table and plot of L0 against loss recovered
 make PRESET=seed html CORPUS="…"   the published run ($(PRESETS))
 make CORPUS="files…"     your own text, files or folders; FIELD= the JSON key, MATCH= globs on archive members

@@ -55,6 +55,13 @@ sums "$TMP/tiny" | grep -v l1-1e-6 >"$TMP/again"
 same "the same files as at first" "$TMP/first" "$TMP/again"
 ok "a stage that fails leaves what was made" eval '! tiny acts DTYPE=f8; test -s "$TMP/tiny/acts/002.zst"'
 ok "... and nothing reruns" nothing_ran html
+ok "FROM_TOKENS=1: a pick and an autoencoder of rows stored nowhere" only '^./(pick-made.zst|sae/l1-3e-7-from-tokens-1/)' sae FROM_TOKENS=1
+ok "... is done once" tiny -q sae FROM_TOKENS=1
+tensors() { tail -c +$(($(od -An -tu8 -N8 "$1") + 9)) "$1"; } # without the header
+ok "... has the tensors of the other" cmp <(tensors "$out/sae/l1-3e-7/sae.safetensors") <(tensors "$out/sae/l1-3e-7-from-tokens-1/sae.safetensors")
+ok "... and its metrics" cmp "$out"/sae/l1-3e-7{,-from-tokens-1}/sae.jsonl
+ok "... follows the knobs of rows" only '^./(pick-made.zst|sae/l1-3e-7-from-tokens-1/)' sae FROM_TOKENS=1 WINDOW=20
+ok "... and needs no stored rows" eval 'rm -rf "$out"/acts "$out"/mix "$out"/pick.zst && tiny -q sae FROM_TOKENS=1 WINDOW=20'
 ok "make -j2 THREADS=1 MEMORY=64M" eval 'rm -rf "$TMP/tiny"; tiny -j2 THREADS=1 MEMORY=64M html'
 sums "$TMP/tiny" >"$TMP/parallel"
 same "the same bytes with -j2, one thread and less memory a tool" "$TMP/first" "$TMP/parallel"
