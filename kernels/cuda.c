@@ -248,7 +248,7 @@ PRODUCTS(bf16, CUDA_BF16)
 static void fill(struct backend *b, const char *precision)
 {
 	*b = (struct backend){
-		.name = "cuda", .host = false,
+		.name = "cuda", .host = false, .link = &cuda_link,
 		.alloc = take, .release = release, .put = put, .get = cuda_get, .zero = zero, .sync = wait_for_all,
 		.embed_fwd = cuda_embed_fwd, .embed_bwd = cuda_embed_bwd,
 		.layernorm_fwd = cuda_layernorm_fwd, .layernorm_bwd = cuda_layernorm_bwd,

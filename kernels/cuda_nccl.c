@@ -5,7 +5,6 @@
  * order that depends on the machines.  They are queued on the stream of the ops.
  */
 #include <dlfcn.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cuda.h"
@@ -32,17 +31,9 @@ static struct {
 } nccl;
 static nccl_comm comm;
 
-static const char *because(const char *what, const char *why)
-{
-	static char line[160];
-
-	snprintf(line, sizeof(line), "%s: %s", what, why);
-	return line;
-}
-
 static const char *failure(int e, const char *what)
 {
-	return e == NCCL_SUCCESS ? NULL : because(what, nccl.GetErrorString(e));
+	return e == NCCL_SUCCESS ? NULL : cuda_because(what, nccl.GetErrorString(e));
 }
 
 static const char *find(void)
@@ -56,7 +47,7 @@ static const char *find(void)
 		return "there is no " NCCL_LIBRARY;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (!(at = dlsym(library, names[i])))
-			return because(NCCL_LIBRARY " lacks", names[i]);
+			return cuda_because(NCCL_LIBRARY " lacks", names[i]);
 		memcpy((char *)&nccl + i * sizeof(at), &at, sizeof(at));
 	}
 	return NULL;
@@ -90,7 +81,7 @@ static void exchange(size_t peer, const real *mine, size_t n, real *its, size_t 
 	if (!e)
 		e = nccl.GroupEnd();
 	if (e)
-		cuda_check(cudaErrorUnknown, failure(e, "NCCL"));
+		cuda_die("NCCL", nccl.GetErrorString(e));
 }
 
 static void leave(void)

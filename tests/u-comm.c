@@ -227,6 +227,8 @@ static bool add_up_on_devices(struct comm *c, const void *arg)
 	struct backend b;
 
 	setenv("CUSIM_DEVICES", d->how_many, 1);
+	if (comm_size(c) > 2) /* a second for each process otherwise */
+		setenv("CUSIM_GUARD", "0", 1);
 	b = *backend_open_part("cudasim", "f32");
 	real_link = b.link;
 	link = *b.link;
@@ -255,12 +257,11 @@ static void test_devices(void)
 		check(true, "sums between devices # SKIP no cudasim");
 		return;
 	}
-	for (size_t P = 2; P <= MOST; P *= 2) {
+	for (size_t P = 2; P <= MOST; P *= 2)
 		check(in_processes(P, add_up_on_devices, &(struct devices){ "8", N, true }, 0) == 0,
 		      "%zu devices send one another", P);
-		check(in_processes(P, add_up_on_devices, &(struct devices){ "1", N, false }, 0) == 0,
-		      "%zu processes on one device go through the host", P);
-	}
+	check(in_processes(2, add_up_on_devices, &(struct devices){ "1", N, false }, 0) == 0,
+	      "two processes on one device go through the host");
 	check(in_processes(4, add_up_on_devices, &(struct devices){ "4", 17, true }, 0) == 0, "some with nothing to send");
 }
 
