@@ -658,12 +658,13 @@ static struct run run_on(const struct backend *be, op_case fn, const struct shap
 	return r;
 }
 
-/* alone: once on one thread, once on all; else twice */
+/* alone: once on one thread, once on all; else twice.  TF32 has 11 digits to bf16's 8; but how many latents near 0
+ * change sides goes with the rounding, and what that is in the norm with its root. */
 static void compare_shape(const struct backend *be, const struct backend *ref, const char *path, const struct op_test *t,
 			  size_t shape, bool alone)
 {
 	const struct shape *s = &t->shapes[shape];
-	const double loose = !strcmp(be->precision, "bf16") ? t->bf16 : !strcmp(be->precision, "tf32") ? t->bf16 / 4 : 0;
+	const double loose = !strcmp(be->precision, "bf16") ? t->bf16 : !strcmp(be->precision, "tf32") ? t->bf16 / 2 : 0;
 	struct run want = run_on(ref, t->fn, s, true);
 	struct run one = run_on(be, t->fn, s, alone), two = run_on(be, t->fn, s, false);
 
