@@ -111,7 +111,7 @@ ptxas_warns = -warn-spills,-warn-lmem-usage$(if $(filter cuda_sums,$(notdir $1))
 nvcc_flags = -std=c++17 -O3 -Ikernels $(if $(WERROR),-Werror all-warnings) -Xptxas $(call ptxas_warns,$1)
 
 TOOLS := tokenize gptrain mlpdump shuffle resample-pick saetrain topk features htmlgen shardls
-COMMON := $(basename $(sort $(wildcard common/*.c common/*.S)))
+COMMON := $(basename $(filter-out %/comm_mpi.c,$(sort $(wildcard common/*.c common/*.S))))
 KERNELS := $(basename $(filter-out kernels/cuda%,$(sort $(wildcard kernels/*.c))))
 LIB := $(OBJ)/libfeaturemill.a
 tool_objects = $(patsubst %,$(OBJ)/%.o,$(basename $(wildcard tools/$1.c tools/$1_*.c tools/$1_*.S)))
@@ -137,7 +137,7 @@ $(BIN)/objects: $(if $(filter $(OBJ),$(file <$(BIN)/objects)),,FORCE)
 $(TOOLS:%=$(BIN)/%): $(BIN)/%: $$(call tool_objects,$$*) $(LIB) $(BIN)/objects
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS))
 # What a tool opens when it is asked for lies beside the programs.
-$(PLUGINS)/mpi.so: plugins/mpi.c common/comm.h
+$(PLUGINS)/mpi.so: common/comm_mpi.c common/comm.h
 	$(call run,MPICC,$@,$(MPICC) $(filter-out -MMD -MP,$(CPPFLAGS)) -std=c11 -g -O2 $(WARN) $(WERROR) -fPIC -shared -o $@ $<)
 .PHONY: no-cublas
 no-cublas:
