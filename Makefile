@@ -104,7 +104,7 @@ CUDA_C := $(wildcard kernels/cuda*.c)
 CUDA_CU := $(wildcard kernels/cuda*.cu)
 CUBLAS := $(wildcard $(addprefix $(CUDA_LIB)/,libcublas.so libcublasLt.so libcudart_static.a))
 CUDA_SO := $(if $(SAN),,$(if $(NVCC),$(if $(word 3,$(CUBLAS)),$(if $(wildcard kernels/cuda.c),$(DEVICES)/cuda.so),no-cublas)))
-CUDA_OBJ := out/obj/cuda
+CUDA_OBJ := out/obj/cuda$(if $(WERROR),-checked)
 CUDA_TARGETS := 80 86 89 90 100 120
 # Spills, local memory and doubles are mistakes, but where sums are meant to be double.
 ptxas_warns = -warn-spills,-warn-lmem-usage$(if $(filter cuda_sums,$(notdir $1)),,$(comma)-warn-double-usage)
@@ -359,7 +359,7 @@ $(BIN)/tests/u-grad: tests/u-grad.c kernels/ref.c kernels/ref_sae.c kernels/gpt.
 	$(call run,LD,$@,$(CC) $(CPPFLAGS) $(CFLAGS) -Dreal=double -DREAL_IS_DOUBLE -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS))
 
 # of the build and of make itself: once is enough
-PLAIN := $(addprefix tests/,t-build.sh t-make.sh t-kill.sh t-cuda.sh)
+PLAIN := $(addprefix tests/,t-build.sh t-make.sh t-kill.sh $(notdir $(wildcard tests/t-cuda*.sh)))
 PROVE = prove -j2 --timer --exec tests/run
 check: | $(filter deps,$(MAKECMDGOALS))
 	@$(MAKE) --no-print-directory -j$(THREADS) check-plain WERROR=-Werror
@@ -424,7 +424,7 @@ cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b) $(dir $(CUSIM_SO_$b))libnccl
 	@$(MAKE) --no-print-directory SAN=address,undefined out/bin-address/tests/ops
 	@$(MAKE) --no-print-directory CC=clang SAN=thread BIN=out/bin-tsan out/bin-tsan/tests/ops
 check-cuda:
-	@NVCC='$(NVCC)' $(PROVE) tests/t-cuda.sh
+	@NVCC='$(NVCC)' $(PROVE) $(wildcard tests/t-cuda*.sh)
 check-cuda-long: check-cuda cusim
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate tests/cuda/demo.cu tests/cuda/demo.redundant tests/cuda/mutant
 # What nvcc makes of the demo, for ptx_run.cpp.
@@ -433,13 +433,17 @@ $(PTX_TARGETS:%=out/cuda/demo-%.ptx) out/cuda/bugs-80.ptx: tests/cuda/demo.h ker
 $(PTX_TARGETS:%=out/cuda/demo-%.ptx): out/cuda/demo-%.ptx: tests/cuda/demo.cu
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$* -ptx -o $@ $<)
 define kernel_ptx
-out/cuda/%-$1.ptx: kernels/%.cu kernels/cu.h kernels/cuda.h
+out/cuda/%-$1.ptx: kernels/%.cu $(wildcard kernels/cu*.h)
 	$$(call run,NVCC,$$@,$$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_$1 -ptx -o $$@ $$<)
 endef
 $(foreach t,$(PTX_TARGETS),$(eval $(call kernel_ptx,$t)))
 KERNEL_PTX := $(foreach t,$(PTX_TARGETS),$(CUDA_CU:kernels/%.cu=out/cuda/%-$t.ptx))
-.PHONY: kernel-ptx
+# What they take of a multiprocessor; t-cuda-static.sh compares.
+.PHONY: kernel-ptx registers
 kernel-ptx: $(KERNEL_PTX)
+registers: $(KERNEL_PTX) out/cuda/occupancy
+	tests/cuda/registers $(CUDA_HOME)/bin/ptxas out/cuda/occupancy $(KERNEL_PTX) >out/cuda/registers.tsv
+	@diff -U0 tests/cuda/registers.tsv out/cuda/registers.tsv || mv out/cuda/registers.tsv tests/cuda/registers.tsv
 out/cuda/bugs-80.ptx: tests/cuda/bugs.cu
 	$(call run,NVCC,$@,$(NVCC) -std=c++17 -O3 -Ikernels -arch=compute_80 -ptx -o $@ $<)
 out/cuda/occupancy: tests/cuda/occupancy.cpp

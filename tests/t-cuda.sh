@@ -117,7 +117,7 @@ announced() {
 ok "bytes announced are bytes touched, kernel by kernel" announced
 ok "launches: 6 steps and 3 graphs of 2" tallied kernel saxpy_kernel 3 12
 
-occupies() { echo "xent_kernel 40 1024 256" | out/cuda/occupancy | grep -q "A100 4 50%.*RTX3090 4 66%"; }
+occupies() { echo "xent_kernel 40 1024 256" | out/cuda/occupancy | grep -q "A100 6 75%.*RTX3090 6 100%"; }
 ok "occupancy without a card: 40 registers, 1 KiB, 256 threads" occupies
 ok "floors: 533 KB a token, 1.30 GB a step" eval 'python3 tests/cuda/floors.py --tsv | grep -c "533040\|1300234240" | grep -qx 2'
 done_testing

@@ -47,6 +47,7 @@ static int blocks_on(const card &c, int registers, int shared, int threads)
 	function.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
 	function.maxDynamicSharedSizeBytes = (size_t)c.shared;
 	memset((void *)&state, 0, sizeof(state));
+	state.carveoutConfig = SHAREDMEM_CARVEOUT_DEFAULT;      // as much as the kernel needs, which 0 does not mean
 	if (cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &function, &state, threads, 0) != CUDA_OCC_SUCCESS)
 		return -1;
 	return result.activeBlocksPerMultiprocessor;
