@@ -349,7 +349,7 @@ clean:
 TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c tests/acts.c tests/kill-at.c tests/steps.c))) $(BIN)/tests/golden
 UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
 .PHONY: check check-plain check-address check-thread tests lint
-tests: tools $(TESTS)
+tests: tools $(TESTS) $$(CUDASIM)
 $(BIN)/tests/%: $(OBJ)/tests/%.o $(LIB) $(BIN)/objects
 	$(call run,LD,$@,$(CC) $(SANFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS))
 $(BIN)/tests/golden: $(patsubst %.c,$(OBJ)/%.o,$(filter-out tests/golden-tokens.c,$(wildcard tests/golden-*.c))) $(LIB) $(BIN)/objects
@@ -387,6 +387,8 @@ CUSIM_CC_thread := clang
 CUSIM_SO_plain := out/lib/cudasim.so
 CUSIM_SO_address := out/lib-address/cudasim.so
 CUSIM_SO_thread := out/lib-tsan/cudasim.so
+# What the programs of this build open as --device cudasim
+CUDASIM := $(if $(NVCC),$(addprefix $(DEVICES)/,$(if $(filter $(DEVICES)/cudasim.so,$(CUSIM_SO_plain) $(CUSIM_SO_address)),cudasim.so libnccl-cudasim.so)))
 cusim_cxx = $(if $(filter thread,$1),clang++,g++)
 CUSIM_FLAGS = -std=c++17 -g -fPIC -Wall -Wextra -Wshadow $(WERROR) -MMD -MP -Itests/cuda -Ikernels -isystem $(CUDA_HOME)/include
 CUSIM_OBJ := out/obj/cusim

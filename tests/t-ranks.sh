@@ -73,6 +73,29 @@ same "... the same" kept-1.safetensors kept-2.safetensors
 fails 2 "a pipe has one reader" "not a pipe" ranks 2 $sae -o x -
 fails 2 "leaves divide the rows" "does not divide" $sae --batch 36 --leaves 8 -o x mix/*.zst
 
+# On a device, each process with one of its own.
+LIB=$(dirname "$BIN")/lib$(basename "$BIN" | sed 's/^bin//')
+if [ -e "$LIB/libnccl-cudasim.so" ]; then
+	export CUSIM_DEVICES=4 CUSIM_GUARD=0 CUSIM_LAZY=1
+	device="-q -j1 --device cudasim --precision f32 --leaves 4 --save-every 0"
+	gpt_there="$BIN/gptrain $device --n-head 2 --n-embd 16 --block 8 --batch 4 --accum 1 --warmup 2 --lr 1e-2 --min-lr 1e-3
+		--eval-contexts 2 --eval-every 4 --iters 8 --val val.zst"
+	sae_there="$BIN/saetrain $device --features 96 --batch 32 --steps 60 --lr 1e-2 --l1-mean 0.001953125 --normalise-every 5
+		--resample-every 20 --resample-events 1 --pick pick.zst"
+	shared gpt-there $gpt_there train.zst
+	shared sae-there $sae_there mix/*.zst
+	taken_over gpt-there 1 2 4 $gpt_there train.zst
+	taken_over sae-there 2 4 2 $sae_there mix/*.zst
+	export CUSIM_DEVICES=1
+	ok "two processes on one card" ranks 2 ${sae_there/-q/} -o one-card.safetensors mix/*.zst
+	cp .err log
+	ok "... send through the host, and say so" grep -q "through host memory: ncclCommInitRank: invalid usage" log
+	same "... the same bytes" sae-there-1.safetensors one-card.safetensors
+	unset CUSIM_DEVICES CUSIM_GUARD CUSIM_LAZY
+else
+	skip "processes with a device each" "no $LIB/libnccl-cudasim.so"
+fi
+
 ok "other leaves" $gpt --leaves 8 -o eight.safetensors train.zst
 ok "... are another order of sums" eval '! cmp -s gpt-1.safetensors eight.safetensors'
 ok "the same command again, by two" ranks 2 $gpt -o gpt-1.safetensors train.zst
