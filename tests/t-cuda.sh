@@ -1,17 +1,11 @@
 # The CUDA path without a card: an emulated runtime that finds what a sanitizer of a real device would.
-TOP=$(cd "$(dirname "$0")/.." && pwd)
-NVCC=${NVCC-$(ls /usr/local/cuda/bin/nvcc 2>/dev/null || command -v nvcc)}
-skip_all() { echo "1..0 # SKIP check-cuda needs $1"; exit 0; }
-[ -n "$NVCC" ] && [ -e "$(dirname "$(realpath "$NVCC")")/../include/cuda_runtime_api.h" ] ||
-	skip_all "nvcc and the headers of CUDA 13.0 or later"
-[ "$(uname -m)" = x86_64 ] || skip_all "an x86-64 processor: the emulator switches its stacks"
-command -v g++ >/dev/null && command -v clang++ >/dev/null || skip_all "g++ and clang++"
+. "$(dirname "$0")/cuda/needs.sh"
 . "$(dirname "$0")/lib.sh"
 cd "$TOP" || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL
 export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=exitcode=66
 DEMO=out/cuda/demo
-ok "emulator and demo build without a warning, with g++ and clang++" make -s --no-print-directory -j2 cusim WERROR=-Werror
+ok "emulator and demo build without a warning, with g++ and clang++" build -j2 cusim WERROR=-Werror
 
 quiet() { "$@" >"$TMP/.log" 2>&1; }
 clean() { # build settings… -- the demo's own tests pass
