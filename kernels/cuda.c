@@ -9,7 +9,7 @@
 /* Host copies go through pinned memory in pieces of SLOT.  What is put crosses the bus on a stream of its own
  * into device memory beside the slot, while kernels run, and from there, in the order of all work, to where it
  * belongs.  So many slots hold two batches of an autoencoder. */
-enum { SLOT = 2 << 20, SLOTS = 16, OLDEST = 8 };
+enum { MB = 1 << 20, SLOT = 2 * MB, SLOTS = 16, OLDEST = 8 };
 
 struct slot {
 	char *pinned, *device;
@@ -76,7 +76,8 @@ static void *device_memory(size_t bytes)
 
 	if (e == cudaErrorMemoryAllocation) {
 		cudaMemGetInfo(&unused, &all);
-		card.host->die("device cuda: out of memory (%zu MB asked, %zu MB free)", (bytes >> 20) + 1, unused >> 20);
+		card.host->die("device cuda: out of memory (%zu MB asked, %zu free)",
+			       (bytes + MB - 1) / MB, unused / MB);
 	}
 	cuda_check(e, "cudaMalloc");
 	return p;
@@ -313,7 +314,7 @@ static const char *open_card(void)
 
 	if (!e)
 		e = cudaStreamCreateWithFlags(&card.copies, cudaStreamNonBlocking);
-	return e ? no_card(e) : cuda_open_products();
+	return e ? cuda_because("cudaStreamCreate", cudaGetErrorString(e)) : cuda_open_products();
 }
 
 static const char *open_tables(const struct plugin_host *host, const char *precision, struct backend *b,

@@ -57,46 +57,51 @@ static size_t workspace_size(void)
 	return share < most ? share / 256 * 256 : most;
 }
 
-static cublasStatus_t open_wish(void)
+static const char *refusal(cublasStatus_t s, const char *what)
 {
-	const uint32_t align = ALIGN, sums_apart = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+	return s ? cuda_because(what, cublasGetStatusString(s)) : NULL;
+}
+
+/* Operands as aligned as cuda_multiply asks of them; sums in parts that are added up afterwards, never in place. */
+static const char *open_wish(void)
+{
+	const uint32_t align = ALIGN, apart = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 	const struct {
 		cublasLtMatmulPreferenceAttributes_t name;
 		const void *value;
 		size_t bytes;
 	} set[] = {
 		{ CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &blas.workspace_bytes, sizeof(blas.workspace_bytes) },
-		{ CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &sums_apart, sizeof(sums_apart) },
+		{ CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &apart, sizeof(apart) },
 		{ CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align, sizeof(align) },
 		{ CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align, sizeof(align) },
 		{ CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align, sizeof(align) },
 		{ CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align, sizeof(align) },
 	};
-	cublasStatus_t s = cublasLtMatmulPreferenceCreate(&blas.wish);
+	const char *why = refusal(cublasLtMatmulPreferenceCreate(&blas.wish), "cublasLtMatmulPreferenceCreate");
 
-	for (size_t i = 0; !s && i < sizeof(set) / sizeof(*set); i++)
-		s = cublasLtMatmulPreferenceSetAttribute(blas.wish, set[i].name, set[i].value, set[i].bytes);
-	return s;
+	for (size_t i = 0; !why && i < sizeof(set) / sizeof(*set); i++)
+		why = refusal(cublasLtMatmulPreferenceSetAttribute(blas.wish, set[i].name, set[i].value, set[i].bytes),
+			      "cublasLtMatmulPreferenceSetAttribute");
+	return why;
 }
 
 const char *cuda_open_products(void)
 {
+	const char *why;
+
 	blas.workspace_bytes = workspace_size();
 	const cudaError_t e = cudaMalloc(&blas.workspace, blas.workspace_bytes);
 
 	if (e)
 		return cuda_because("workspace of cuBLAS", cudaGetErrorString(e));
-	cublasStatus_t s = cublasCreate(&blas.cublas);
-
-	if (!s)
-		s = cublasSetStream(blas.cublas, cuda_stream());
-	if (!s)         /* after the stream, which takes the library's own */
-		s = cublasSetWorkspace(blas.cublas, blas.workspace, blas.workspace_bytes);
-	if (!s)
-		s = cublasLtCreate(&blas.lt);
-	if (!s)
-		s = open_wish();
-	return s ? cuda_because("cuBLAS", cublasGetStatusString(s)) : NULL;
+	/* the workspace after the stream, which takes the library's own */
+	if ((why = refusal(cublasCreate(&blas.cublas), "cublasCreate")) ||
+	    (why = refusal(cublasSetStream(blas.cublas, cuda_stream()), "cublasSetStream")) ||
+	    (why = refusal(cublasSetWorkspace(blas.cublas, blas.workspace, blas.workspace_bytes), "cublasSetWorkspace")) ||
+	    (why = refusal(cublasLtCreate(&blas.lt), "cublasLtCreate")))
+		return why;
+	return open_wish();
 }
 
 /* ---- types ---- */
