@@ -123,11 +123,35 @@ else
 	skip "processes share a step" "no MPI"
 fi
 
+# On the emulated card: the same, and steps within a window take nothing from the host.
+if [ -e "${BIN%/bin*}/lib${BIN##*/bin}/cudasim.so" ] && [ -z "$device" ]; then
+	device="--device cudasim"
+	own+=" $device"
+	few="--contexts 41 --samples 12"
+	"$BIN/mlpdump" -q --gpt gpt.safetensors $device $few --window 15 -o - train.zst | "$BIN/shuffle" -q |
+		"$BIN/resample-pick" -q -n 60 --events 1 -o want.zst
+	ok "cudasim: a pick" "$BIN/resample-pick" -q -n 60 --events 1 $device --gpt gpt.safetensors $few --window 15 -o got.zst --from-tokens train.zst
+	same "... the same rows" <(rows_of want.zst) <(rows_of got.zst)
+	equal "cudasim: window 15" "$few --window 15" "--pick got.zst --resample-events 1"
+	equal "cudasim: window 16, f16, rows of the input" "$few --window 16 --dtype f16 --batch 5" "--pick-rows 100 --resample-events 1"
+	for n in 4 9; do
+		CUSIM_COUNT=count$n "$BIN/saetrain" -q $device --gpt gpt.safetensors --features 96 --batch 48 --resample-every 0 $few \
+			--steps $n -o s.safetensors --from-tokens train.zst
+		grep -E 'host to device|cudaMalloc|cudaHostAlloc' count$n >taken$n
+	done
+	same "cudasim: five steps more copy nothing to the card and allocate nothing" taken4 taken9
+	ok "... something was, before" test "$(wc -l <taken4)" = 3
+	ok "... they were five steps" awk '$1 == "kernel" && /adam/ { n[FILENAME] += $3 } END { exit n["count9"] - n["count4"] != 5 }' count4 count9
+else
+	skip "on the emulated card" "no cudasim.so"
+fi
+
 refused() { # text, options…
 	local text=$1
 	shift
 	fails 2 "refused: $*" "$text" "$BIN/saetrain" "$@" -o x
 }
+own=${own% --device cudasim} device=${device#--device cudasim}
 refused "--from-tokens needs --gpt" --from-tokens train.zst
 refused "--from-tokens needs files of tokens" --gpt gpt.safetensors --from-tokens
 refused "--from-tokens needs files of tokens" --gpt gpt.safetensors --from-tokens -
