@@ -405,7 +405,7 @@ $(CUSIM_OBJ)/$1/%.c.o: kernels/%.c
 	$$(call run,CC,$$@,$(CUSIM_CC_$1) $$(CPPFLAGS) -isystem $$(CUDA_HOME)/include -std=c11 -g -O1 $(WARN) $$(WERROR) -fPIC $$(CUSIM_SAN_$1) \
 		-DNCCL_LIBRARY='"libnccl-cudasim.so"' -c -o $$@ $$<)
 $(CUSIM_SO_$1): $(CUDA_C:kernels/%=$(CUSIM_OBJ)/$1/%.o) $(CUDA_CU:kernels/%.cu=$(CUSIM_OBJ)/$1/%.o) out/lib/libcusim-$1.a
-	$$(call run,LD,$$@,$(call cusim_cxx,$1) $$(CUSIM_SAN_$1) -shared -Wl$$(comma)-rpath$$(comma)'$$$$ORIGIN' -o $$@ $$^ -lm)
+	$$(call run,LD,$$@,$(call cusim_cxx,$1) $$(CUSIM_SAN_$1) -shared -o $$@ $$^ -lm)
 $(dir $(CUSIM_SO_$1))libnccl-cudasim.so: tests/cuda/nccl.cpp tests/cuda/emulator.h $(CUSIM_SO_$1)
 	$$(call run,CXX,$$@,$(call cusim_cxx,$1) $$(filter-out -MMD -MP,$$(CUSIM_FLAGS)) -O2 -shared -Wl$$(comma)-rpath$$(comma)'$$$$ORIGIN' \
 		-o $$@ $$< -L$$(@D) -l:cudasim.so)

@@ -36,11 +36,29 @@ static const char *failure(int e, const char *what)
 	return e == NCCL_SUCCESS ? NULL : cuda_because(what, nccl.GetErrorString(e));
 }
 
+/* Beside this library, or where the system looks. */
+static void *open_library(void)
+{
+	static const char name[] = NCCL_LIBRARY;
+	char path[4096];
+	Dl_info here;
+
+	if (dladdr(&nccl, &here) && here.dli_fname && strlen(here.dli_fname) + sizeof(name) < sizeof(path)) {
+		strcpy(path, here.dli_fname);
+		strcpy(strrchr(path, '/') ? strrchr(path, '/') + 1 : path, name);
+		void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+		if (library)
+			return library;
+	}
+	return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+}
+
 static const char *find(void)
 {
 	static const char *const names[] = { "ncclGetUniqueId", "ncclCommInitRank", "ncclCommDestroy", "ncclGroupStart",
 		"ncclGroupEnd", "ncclSend", "ncclRecv", "ncclGetErrorString" };
-	void *library = dlopen(NCCL_LIBRARY, RTLD_NOW | RTLD_LOCAL), *at;
+	void *library = open_library(), *at;
 	_Static_assert(sizeof(nccl) == sizeof(names) / sizeof(*names) * sizeof(at), "a name for each function");
 
 	if (!library)
