@@ -106,7 +106,9 @@ gpt_steps() { tally $1 $gptrain $device --accum 1 --leaves 1 --iters $2 --eval-e
 ok "gptrain, 4 steps and 20" eval 'gpt_steps short 4 && gpt_steps long 20'
 ok "... a step neither waits nor allocates" steps_do
 sae_steps() { tally $1 $saetrain $device --gpt sim/gpt.safetensors --pick sim/pick.zst --steps $2 --eval-every 100 \
-	--resample-every 0 --log-every 100 -o d.safetensors sim/mix.zst; }
+	--resample-every ${3:-0} --log-every 100 -o d.safetensors sim/mix.zst; }
 ok "saetrain, 4 steps and 20" eval 'sae_steps short 4 && sae_steps long 20'
+ok "... a step neither waits nor allocates" steps_do
+ok "saetrain, 32 steps and 48, who fires is watched from 30 on" eval 'sae_steps short 32 60 && sae_steps long 48 60'
 ok "... a step neither waits nor allocates" steps_do
 done_testing
