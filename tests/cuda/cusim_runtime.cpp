@@ -62,6 +62,8 @@ void launch(const kernel_launch &l, cudaStream_t stream)
 	pending_read = pending_written = 0;
 	if (planned_failure("launch"))
 		error(cudaErrorLaunchFailure);
+	else if (last_error(false) == cudaErrorLaunchFailure)
+		return;                         // a context in which one failed runs nothing more
 	else if (!shape_is_valid(l))
 		error(cudaErrorInvalidConfiguration);
 	else if (l.shared > limit_of(l.function))
