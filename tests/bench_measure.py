@@ -76,10 +76,10 @@ def steady(measure, peer=None):
 # ---- programs ----
 
 class Run:
-    """A tool run to its end."""
+    """A tool run to its end, by one process or, with a launcher's words, by several."""
 
-    def __init__(self, tool, *words, threads=CORES):
-        self.command = [f"{BIN}/{tool}", "-q", "-j", str(threads), *map(str, words)]
+    def __init__(self, tool, *words, threads=CORES, launch=()):
+        self.command = [*launch, f"{BIN}/{tool}", "-q", "-j", str(threads), *map(str, words)]
         self.forget(words)
         start = time.perf_counter()
         p = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
