@@ -59,6 +59,7 @@ done <<'END'
 24 -1--- no synchronisation before the result is read
 25 11111 host reads device memory
 26 11111 product that runs past its operand
+27 11111 product by an algorithm for operands aligned otherwise
 END
 # The same of the stand-in for NCCL, between three processes.
 export CUSIM_DEVICES=3 CUSIM_PATIENCE=1

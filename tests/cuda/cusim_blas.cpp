@@ -175,6 +175,12 @@ struct lt_layout {
 	u64 rows, columns;
 	long long leading, stride;
 };
+struct lt_promise {             // what an algorithm was chosen for: a preference, then also the algorithm
+	u64 workspace;
+	unsigned alignment[4];  // bytes, of A, B, C, D
+};
+static_assert(sizeof(lt_promise) <= sizeof(cublasLtMatmulPreferenceOpaque_t), "fits");
+static_assert(sizeof(lt_promise) <= sizeof(cublasLtMatmulAlgo_t), "fits");
 static_assert(sizeof(lt_description) <= sizeof(cublasLtMatmulDescOpaque_t), "fits");
 static_assert(sizeof(lt_layout) <= sizeof(cublasLtMatrixLayoutOpaque_t), "fits");
 
@@ -262,6 +268,7 @@ BLAS cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference)
 	*preference = nullptr;
 	BLAS_MAY_FAIL(CUBLAS_STATUS_ALLOC_FAILED);
 	*preference = new cublasLtMatmulPreferenceOpaque_t();
+	*(lt_promise *)*preference = { 0, { 256, 256, 256, 256 } };
 	return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -271,10 +278,21 @@ BLAS cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference)
 	return CUBLAS_STATUS_SUCCESS;
 }
 
-BLAS cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
-					  const void *, size_t)
+BLAS cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+					  cublasLtMatmulPreferenceAttributes_t attribute, const void *value, size_t)
 {
+	lt_promise *p = (lt_promise *)preference;
+
 	BLAS_MAY_FAIL(CUBLAS_STATUS_INVALID_VALUE);
+	switch (attribute) {
+	case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: p->workspace = *(const u64 *)value; break;
+	case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES: p->alignment[0] = *(const uint32_t *)value; break;
+	case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES: p->alignment[1] = *(const uint32_t *)value; break;
+	case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES: p->alignment[2] = *(const uint32_t *)value; break;
+	case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES: p->alignment[3] = *(const uint32_t *)value; break;
+	case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: break;
+	default: return CUBLAS_STATUS_NOT_SUPPORTED;
+	}
 	return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -311,6 +329,9 @@ static cublasStatus_t describe(const lt_description *d, cublasLtMatrixLayout_t l
 		return CUBLAS_STATUS_INVALID_VALUE;
 	if (set().no_lt || d->epilogue & ~(CUBLASLT_EPILOGUE_DEFAULT | CUBLASLT_EPILOGUE_RELU_BIAS))
 		return CUBLAS_STATUS_NOT_SUPPORTED;
+	// What is written about it: a bias has the type of the result.
+	if (p->bias && p->bias_type != p->d.type)
+		return CUBLAS_STATUS_NOT_SUPPORTED;
 	// Stricter than the library: its epilogues are fast, and sometimes there, for aligned operands only.
 	if (!aligned(p->a) || !aligned(p->b) || !aligned(p->c) || !aligned(p->d))
 		return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -320,7 +341,7 @@ static cublasStatus_t describe(const lt_description *d, cublasLtMatrixLayout_t l
 
 BLAS cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t la,
 				    cublasLtMatrixLayout_t lb, cublasLtMatrixLayout_t lc, cublasLtMatrixLayout_t ld,
-				    cublasLtMatmulPreference_t, int wanted,
+				    cublasLtMatmulPreference_t preference, int wanted,
 				    cublasLtMatmulHeuristicResult_t results[], int *found)
 {
 	product p = {};
@@ -331,14 +352,25 @@ BLAS cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cu
 	if (status != CUBLAS_STATUS_SUCCESS || wanted < 1)
 		return status;
 	memset(&results[0], 0, sizeof(results[0]));
+	memcpy(&results[0].algo, preference, sizeof(lt_promise));
 	*found = 1;
 	return CUBLAS_STATUS_SUCCESS;
+}
+
+static void check_promise(const lt_promise *made, const void *const operands[4], size_t workspace)
+{
+	for (int i = 0; i < 4; i++)
+		if ((uintptr_t)operands[i] % made->alignment[i])
+			die("cublasLt: %c is not aligned to the %u bytes that its algorithm was chosen for", "ABCD"[i],
+			    made->alignment[i]);
+	if (workspace < made->workspace)
+		die("cublasLt: a workspace of %zu bytes for an algorithm that may take %llu", workspace, made->workspace);
 }
 
 BLAS cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const void *alpha, const void *a,
 		    cublasLtMatrixLayout_t la, const void *b, cublasLtMatrixLayout_t lb, const void *beta,
 		    const void *c, cublasLtMatrixLayout_t lc, void *out, cublasLtMatrixLayout_t ld,
-		    const cublasLtMatmulAlgo_t *, void *workspace, size_t workspace_bytes, cudaStream_t stream)
+		    const cublasLtMatmulAlgo_t *how, void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
 	product p = {};
 
@@ -347,13 +379,16 @@ BLAS cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const void *alpha,
 	const cublasStatus_t status = describe(of(d), la, lb, lc, ld, &p);
 	if (status != CUBLAS_STATUS_SUCCESS)
 		return status;
+	const void *operands[4] = { a, b, c, out };
+	if (how)
+		check_promise((const lt_promise *)how, operands, workspace_bytes);
 	p.alpha = *(const float *)alpha;
 	p.beta = *(const float *)beta;
 	p.a.data = a;
 	p.b.data = b;
 	p.c.data = c;
 	p.d.data = out;
-	if ((uintptr_t)a % 16 || (uintptr_t)b % 16 || (uintptr_t)out % 16)
+	if ((uintptr_t)a % 16 || (uintptr_t)b % 16 || (uintptr_t)out % 16 || (uintptr_t)p.bias % 16)
 		return CUBLAS_STATUS_NOT_SUPPORTED;
 	return enqueue(stream, p);
 }

@@ -181,8 +181,31 @@ static void test_head(cublasHandle_t blas, cudaStream_t s)
 
 enum { LT_N = 19, LT_D = 24, LT_F = 52 };
 
-static cublasStatus_t run_lt(float *out, const float *in, const float *weights, const float *b, cudaStream_t s)
+/* The best algorithm for operands aligned to so many bytes and no workspace */
+static cublasStatus_t choose(cublasLtMatmulAlgo_t *how, uint32_t alignment, cublasLtHandle_t lt, cublasLtMatmulDesc_t d,
+			     cublasLtMatrixLayout_t la, cublasLtMatrixLayout_t lb, cublasLtMatrixLayout_t lc)
 {
+	static const cublasLtMatmulPreferenceAttributes_t names[] = {
+		CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+		CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+	};
+	cublasLtMatmulHeuristicResult_t result = { 0 };
+	cublasLtMatmulPreference_t preference;
+	int found;
+
+	BLAS(cublasLtMatmulPreferenceCreate(&preference));
+	for (int i = 0; i < 4; i++)
+		BLAS(cublasLtMatmulPreferenceSetAttribute(preference, names[i], &alignment, sizeof(alignment)));
+	const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(lt, d, la, lb, lc, lc, preference, 1, &result, &found);
+	*how = result.algo;
+	cublasLtMatmulPreferenceDestroy(preference);
+	return status;
+}
+
+static cublasStatus_t run_lt(float *out, const float *in, const float *weights, const float *b, uint32_t alignment,
+			     cudaStream_t s)
+{
+	cublasLtMatmulAlgo_t how;
 	const cublasOperation_t transposed = CUBLAS_OP_T;
 	const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_RELU_BIAS;
 	cublasLtHandle_t lt;
@@ -197,8 +220,9 @@ static cublasStatus_t run_lt(float *out, const float *in, const float *weights, 
 	BLAS(cublasLtMatrixLayoutCreate(&la, CUDA_R_32F, LT_D, LT_F, LT_D));
 	BLAS(cublasLtMatrixLayoutCreate(&lb, CUDA_R_32F, LT_D, LT_N, LT_D));
 	BLAS(cublasLtMatrixLayoutCreate(&lc, CUDA_R_32F, LT_F, LT_N, LT_F));
-	const cublasStatus_t status = cublasLtMatmul(lt, d, &one, weights, la, in, lb, &zero, out, lc, out, lc, NULL,
-						     NULL, 0, s);
+	cublasStatus_t status = choose(&how, alignment, lt, d, la, lb, lc);
+	if (!status)
+		status = cublasLtMatmul(lt, d, &one, weights, la, in, lb, &zero, out, lc, out, lc, &how, NULL, 0, s);
 	cublasLtMatrixLayoutDestroy(la);
 	cublasLtMatrixLayoutDestroy(lb);
 	cublasLtMatrixLayoutDestroy(lc);
@@ -221,10 +245,10 @@ static void test_lt(cudaStream_t s)
 	float *dev_in = device(sizeof(in), in), *dev_w = device(sizeof(weights), weights);
 	float *dev_b = device(sizeof(b), b), *dev_out = device(sizeof(out), NULL);
 	if (getenv("CUSIM_NOLT")) {
-		check(run_lt(dev_out, dev_in, dev_w, dev_b, s) == CUBLAS_STATUS_NOT_SUPPORTED, "cublasLt refuses");
+		check(run_lt(dev_out, dev_in, dev_w, dev_b, 16, s) == CUBLAS_STATUS_NOT_SUPPORTED, "cublasLt refuses");
 		return;
 	}
-	BLAS(run_lt(dev_out, dev_in, dev_w, dev_b, s));
+	BLAS(run_lt(dev_out, dev_in, dev_w, dev_b, 16, s));
 	fetch(out, dev_out, sizeof(out), s);
 	CU(cudaStreamSynchronize(s));
 	for (int n = 0; n < LT_N; n++)
@@ -430,7 +454,7 @@ static void test_streams(int bug)
 
 /* ---- planted bugs */
 
-enum { BUG_N = 1024, HOST_POINTER = 20, HOST_READ = 25, SHORT_OPERAND = 26 };
+enum { BUG_N = 1024, HOST_POINTER = 20, HOST_READ = 25, SHORT_OPERAND = 26, BROKEN_PROMISE = 27 };
 
 static int run_bug(int which, cudaStream_t s)
 {
@@ -450,6 +474,9 @@ static int run_bug(int which, cudaStream_t s)
 		BLAS(cublasCreate(&blas));
 		BLAS(cublasSgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, 32, 32, 33, &one, dev_in, 32, dev_in, 33, &one,
 				 dev_out, 32));
+	} else if (which == BROKEN_PROMISE) {
+		if (run_lt(device(4 * sizeof(out), NULL), dev_in + 4, device(4 * sizeof(in), NULL), dev_in, 256, s))
+			return 0;
 	} else if (which > HOST_POINTER) {
 		test_streams(which);
 		return check_failed != 0;
