@@ -112,16 +112,6 @@ ok "... other weights" eval '! cmp -s a.safetensors w.safetensors'
 ok "no figures without --val" "$BIN/saetrain" -q --gpt gpt.safetensors --features 96 --batch 48 --resample-every 0 $device \
 	--contexts 100 --samples 12 --window 30 -o n.safetensors --from-tokens train.zst
 ok "... lines without them" eval 'grep -q step n.jsonl && ! grep -q eval n.jsonl'
-if [ -e "$BIN/../lib/mpi.so" ] && command -v mpirun >/dev/null; then
-	mpirun="mpirun -q -n 2 --oversubscribe --allow-run-as-root"
-	leaves="--leaves 2 $pick"
-	ok "one process" made one.safetensors "$full" "$leaves"
-	ok "two processes" $mpirun "$BIN/saetrain" -q -j1 $own $full $leaves -o two.safetensors --from-tokens train.zst
-	same "... the same checkpoint" one.safetensors two.safetensors
-	same "... the same metrics" one.jsonl two.jsonl
-else
-	skip "processes share a step" "no MPI"
-fi
 
 # On the emulated card: the same, and steps within a window take nothing from the host.
 if [ -e "${BIN%/bin*}/lib${BIN##*/bin}/cudasim.so" ] && [ -z "$device" ]; then

@@ -70,6 +70,10 @@ taken_over sae 2 4 1 $sae --pick pick.zst mix/*.zst
 ok "without --pick, one process" $sae --pick-rows 200 -o kept-1.safetensors mix/*.zst
 ok "... or two" ranks 2 $sae --pick-rows 200 -o kept-2.safetensors mix/*.zst
 same "... the same" kept-1.safetensors kept-2.safetensors
+# rows made of tokens, in windows that neither batches of contexts nor processes divide; resampled from the first rows
+made="$sae --pick-rows 150 --contexts 128 --samples 16 --window 37"
+shared made $made --from-tokens train.zst
+taken_over made 1 2 4 $made --from-tokens train.zst
 fails 2 "a pipe has one reader" "not a pipe" ranks 2 $sae -o x -
 fails 2 "leaves divide the rows" "does not divide" $sae --batch 36 --leaves 8 -o x mix/*.zst
 
@@ -86,7 +90,11 @@ if [ -e "$LIB/libnccl-cudasim.so" ]; then
 	shared sae-there $sae_there mix/*.zst
 	taken_over gpt-there 1 2 4 $gpt_there train.zst
 	taken_over sae-there 2 4 2 $sae_there mix/*.zst
+	made_there="${sae_there/--steps 60/--steps 30} --gpt gpt-1.safetensors --contexts 64 --samples 16 --window 21"
+	shared made-there $made_there --from-tokens train.zst
 	export CUSIM_DEVICES=1
+	ok "two processes on one card, rows of tokens" ranks 2 $made_there -o made-card.safetensors --from-tokens train.zst
+	same "... the same bytes" made-there-1.safetensors made-card.safetensors
 	ok "two processes on one card" ranks 2 ${sae_there/-q/} -o one-card.safetensors mix/*.zst
 	cp .err log
 	ok "... send through the host, and say so" grep -q "through host memory: ncclCommInitRank: invalid usage" log
