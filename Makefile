@@ -322,6 +322,7 @@ define HELP
 make deps demo           text to feature pages on this machine, in minutes
 make deps check          all tests
 make check-cuda          the CUDA path without a card; check-cuda-long also deletes each barrier in turn
+make check-gpu           on a real card: tests, compute-sanitizer, times against floors, in ten minutes
 make STAGE               up to one of: tokens gpt acts mix pick sae top texts html
 make neuronpedia         the pages' data for other viewers; NP_MODEL= NP_SET= their names there
 make sae L1=1e-6         one knob changed: what follows from it is made again
@@ -346,7 +347,7 @@ clean:
 
 # ---- checks --------------------------------------------------------------------------------
 # u-*.c test modules, ops.c the backends; golden*.c replay reference numbers; t-*.sh run programs.
-TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c tests/acts.c tests/kill-at.c tests/steps.c))) $(BIN)/tests/golden
+TESTS := $(patsubst tests/%.c,$(BIN)/tests/%,$(sort $(wildcard tests/u-*.c tests/ops.c tests/golden-tokens.c tests/acts.c tests/kill-at.c tests/steps.c tests/card.c))) $(BIN)/tests/golden
 UNITS := $(filter $(BIN)/tests/u-%,$(TESTS))
 .PHONY: check check-plain check-address check-thread tests lint
 tests: tools $(TESTS) $$(CUDASIM)
@@ -451,6 +452,11 @@ out/cuda/bugs-80.ptx: tests/cuda/bugs.cu
 out/cuda/occupancy: tests/cuda/occupancy.cpp
 	$(call run,CXX,$@,g++ -O1 -Wall -Wextra -isystem $(CUDA_HOME)/include -o $@ $<)
 cusim: out/cuda/occupancy out/cuda/nccl-bugs out/cuda/bugs-80.ptx $(PTX_TARGETS:%=out/cuda/demo-%.ptx) $(CUSIM_BUILDS:%=out/lib/libcusim-%.a) $(CUSIM_BUILDS:%=out/cuda/demo-%)
+
+# The first hour on a real card: the same tests there, then times and floors as a table for an issue.
+.PHONY: check-gpu
+check-gpu: tools $(addprefix $(BIN)/tests/,ops golden steps card) $(if $(NVCC),$(CUSIM_SO_plain))
+	@BIN=$(BIN) tests/gpu
 
 # ---- speed ---------------------------------------------------------------------------------
 # Measured on the weights and data of a demo run: the demo's own when it is there, else a small one.

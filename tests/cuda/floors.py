@@ -63,10 +63,34 @@ def sae_table():
                   f"\t{expected * 1e3:.1f}\t{expected * 5e5 / 60:.0f}")
 
 
-if sys.argv[1:] == ["--tsv"]:
+def tsv():
     for key, value in (("gpt-bytes-token", GPT_BYTES), ("gpt-flop-token", GPT_FLOP), ("sae-flop-step", SAE_FLOP),
                        ("sae-bytes-step-tf32", sae_bytes(4)), ("sae-bytes-step-bf16", sae_bytes(2))):
         print(f"{key}\t{value:.0f}")
-else:
-    gpt_table()
-    sae_table()
+
+
+# Cards by what nvidia-smi calls them, the more particular name first: TFLOP/s in bf16 (dense, summed in float), TF32
+# and float without tensor cores; GB/s
+KNOWN = (
+    ("H200", 990, 495, 67, 4800), ("H100 PCIe", 756, 378, 51, 2000), ("H100", 990, 495, 67, 3350),
+    ("A100-PCIE-40GB", 312, 156, 19.5, 1555), ("A100-SXM4-40GB", 312, 156, 19.5, 1555), ("A100", 312, 156, 19.5, 2000),
+    ("B200", 2250, 1125, 75, 8000), ("L40S", 362, 183, 91.6, 864), ("L4", 121, 60, 30.3, 300), ("A10G", 70, 35, 31.2, 600),
+    ("A10", 125, 62.5, 31.2, 600), ("A40", 150, 75, 37.4, 696), ("RTX 4090", 165, 82.6, 82.6, 1008),
+    ("RTX 3090", 71, 35.6, 35.6, 936),
+)
+
+
+def peaks_of(card):
+    """FLOP/s by precision and bytes/s of a card by its name; None: not known."""
+    for name, bf16, tf32, f32, bandwidth in KNOWN:
+        if name.lower() in card.lower():
+            return {"name": name, "bf16": bf16 * 1e12, "tf32": tf32 * 1e12, "f32": f32 * 1e12, "bytes": bandwidth * 1e9}
+    return None
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--tsv"]:
+        tsv()
+    else:
+        gpt_table()
+        sae_table()
