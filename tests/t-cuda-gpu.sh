@@ -1,13 +1,8 @@
 # check-gpu without a card: it says so; over the emulator, with stand-ins for NVIDIA's programs, it finds what is planted.
-TOP=$(cd "$(dirname "$0")/.." && pwd)
-if [ ! -e "$TOP/out/lib/cudasim.so" ] && ! ls /usr/local/cuda/bin/nvcc >/dev/null 2>&1 && ! command -v nvcc >/dev/null; then
-	echo "1..0 # SKIP check-gpu needs nvcc 13.0 or later"
-	exit 0
-fi
+. "$(dirname "$0")/cuda/needs.sh"
 . "$(dirname "$0")/lib.sh"
 cd "$TOP" || exit 1
-unset MAKEFLAGS MFLAGS MAKELEVEL
-make -s --no-print-directory -j2 WERROR=-Werror out/lib/cudasim.so out/bin/tests/{ops,golden,steps,card} >/dev/null || exit 1
+build -j2 out/lib/cudasim.so out/bin/tests/{ops,golden,steps,card} >/dev/null || exit 1
 if ls /dev/nvidia[0-9]* >/dev/null 2>&1; then
 	skip "no card" "there is one: run make check-gpu"
 else

@@ -1,17 +1,13 @@
 # The kernels as nvcc makes them, without a card: no warning for any of the cards they are built for, and the
 # registers, shared memory and occupancy that are checked in.  `make registers` writes that table anew.
-TOP=$(cd "$(dirname "$0")/.." && pwd)
-NVCC=${NVCC-$(ls /usr/local/cuda/bin/nvcc 2>/dev/null || command -v nvcc)}
-skip_all() { echo "1..0 # SKIP the kernels' static checks need $1"; exit 0; }
-[ -n "$NVCC" ] || skip_all "nvcc 13.0 or later"
+. "$(dirname "$0")/cuda/needs.sh"
 HOME_OF_CUDA=$(dirname "$(dirname "$(realpath "$NVCC")")")
 [ -e "$HOME_OF_CUDA/lib64/libcublasLt.so" ] || skip_all "cuBLAS in $HOME_OF_CUDA/lib64"
 . "$(dirname "$0")/lib.sh"
 cd "$TOP" || exit 1
-unset MAKEFLAGS MFLAGS MAKELEVEL
 SO=out/lib/cuda.so
 # nvcc makes errors of ptxas's warnings: spills, local memory, and doubles where none are meant.
-ok "no warning for sm_80, 86, 89, 90, 100, 120" make -s --no-print-directory -j2 $SO WERROR=-Werror
+ok "no warning for sm_80, 86, 89, 90, 100, 120" build -j2 $SO WERROR=-Werror
 planted() { # text warning -- a kernel with a mistake does not build
 	printf '#include "cu.h"\n%s\n' "$1" >"$TMP/planted.cu"
 	! "$NVCC" -std=c++17 -O3 -Ikernels -Werror all-warnings -Xptxas -warn-spills,-warn-lmem-usage,-warn-double-usage \
@@ -31,7 +27,7 @@ made_for() { # every target's code is in it, and PTX for cards to come
 }
 ok "... has code of each target" made_for
 
-make -s --no-print-directory -j2 kernel-ptx out/cuda/occupancy
+build -j2 kernel-ptx out/cuda/occupancy >/dev/null
 table() { tests/cuda/registers "$HOME_OF_CUDA/bin/ptxas" out/cuda/occupancy out/cuda/cuda_*-[89]0.ptx; }
 table >"$TMP/registers.tsv"
 if [ "$(head -1 "$TMP/registers.tsv")" = "$(head -1 tests/cuda/registers.tsv)" ]; then
