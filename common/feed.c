@@ -93,6 +93,8 @@ void feed_share(struct feed *f, size_t from, size_t n)
 {
 	f->from = from;
 	f->n = n;
+	if (f->per_pass)
+		shards_want(f->in, f->batch, from, n, f->keep);
 }
 
 static void fill(void *arg)

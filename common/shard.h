@@ -100,6 +100,9 @@ uint64_t shards_rows(const struct shards *s);           /* total; only when seek
 size_t shards_read(struct shards *s, void *rows, size_t max);
 size_t shards_read_f32(struct shards *s, float *rows, size_t max);      /* float dtypes */
 void shards_seek(struct shards *s, uint64_t row);       /* next row to read; seekable only */
+/* Before the first read, seekable only: of every `period` rows only those from `from` on, n of them, are wanted, and
+ * the first `all` of the set.  Frames without any are not unpacked; their rows are read as anything. */
+void shards_want(struct shards *s, uint64_t period, uint64_t from, uint64_t n, uint64_t all);
 /* id of the whole set, 32 hex digits: of one shard its id, of several the
  * XXH3-128 of their ids.  On a pipe only after the end; else dies. */
 void shards_id(struct shards *s, char hex[33]);

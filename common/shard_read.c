@@ -21,6 +21,7 @@ struct slot {
 	char *rows;             /* cap bytes */
 	size_t cap, n;          /* n rows */
 	bool waited, ok;
+	bool unwanted;          /* rows hold nothing */
 	struct fault fault;
 };
 
@@ -37,6 +38,9 @@ struct shards {
 	size_t depth;
 	size_t row;             /* next row of the first slot */
 	bool finished;          /* the verified end was reached */
+	struct {                /* period 0: every row; else see shards_want */
+		uint64_t period, from, n, all;
+	} want;
 	/* shared with the reader, under the lock */
 	pthread_mutex_t lock;
 	pthread_cond_t moved;
@@ -161,6 +165,27 @@ static void post(const struct shards *s, struct slot *t)
 	task_post(&t->task);
 }
 
+void shards_want(struct shards *s, uint64_t period, uint64_t from, uint64_t n, uint64_t all)
+{
+	if (s->pipe || s->under_way || n > period || from > period - n)
+		BUG("rows %llu to %llu of %llu", (unsigned long long)from, (unsigned long long)(from + n),
+		    (unsigned long long)period);
+	s->want.period = period;
+	s->want.from = from;
+	s->want.n = n;
+	s->want.all = all;
+}
+
+/* Any of rows [row, row + n)? */
+static bool wanted(const struct shards *s, uint64_t row, uint64_t n)
+{
+	if (s->want.period == 0 || row < s->want.all || n >= s->want.period)
+		return true;
+	const uint64_t at = row % s->want.period, end = s->want.from + s->want.n;
+
+	return (at < end && at + n > s->want.from) || at + n > s->want.from + s->want.period;
+}
+
 /* Fills the ring from the files. */
 static void top_up(struct shards *s)
 {
@@ -177,7 +202,12 @@ static void top_up(struct shards *s)
 		t->file = &s->set.file[s->next_file];
 		t->frame = s->next_frame++;
 		t->entry = t->file->table.entry[t->frame + 1];
-		post(s, t);
+		t->n = t->entry.bytes / head_of(s)->row_bytes;
+		t->unwanted = !wanted(s, s->set.start[s->next_file] + t->frame * t->file->head.rows_per_frame, t->n);
+		if (t->unwanted)
+			t->waited = t->ok = true;
+		else
+			post(s, t);
 	}
 }
 
@@ -285,7 +315,8 @@ size_t shards_read(struct shards *s, void *rows, size_t max)
 	while (done < max && (t = front(s))) {
 		const size_t n = t->n - s->row < max - done ? t->n - s->row : max - done;
 
-		memcpy((char *)rows + done * row_bytes, t->rows + s->row * row_bytes, n * row_bytes);
+		if (!t->unwanted)
+			memcpy((char *)rows + done * row_bytes, t->rows + s->row * row_bytes, n * row_bytes);
 		s->row += n;
 		done += n;
 	}
@@ -301,7 +332,8 @@ size_t shards_read_f32(struct shards *s, float *rows, size_t max)
 	while (done < max && (t = front(s))) {
 		const size_t n = t->n - s->row < max - done ? t->n - s->row : max - done;
 
-		dtype_to_f32(h->dtype, rows + done * h->cols, t->rows + s->row * h->row_bytes, n * h->cols);
+		if (!t->unwanted)
+			dtype_to_f32(h->dtype, rows + done * h->cols, t->rows + s->row * h->row_bytes, n * h->cols);
 		s->row += n;
 		done += n;
 	}

@@ -59,6 +59,40 @@ static bool goes_on(uint64_t done)
 	return ok;
 }
 
+/* n rows of each batch, the others are 0; rows kept are whole. */
+static bool shares(size_t from, size_t n, uint64_t keep, uint64_t done)
+{
+	struct feed *f = feed_open(paths, BATCH, STEPS, keep);
+	float kept[KEEP * COLS];
+	bool ok = true;
+
+	feed_share(f, from, n);
+	feed_start(f, done);
+	for (uint64_t k = done; k < STEPS && ok; k++) {
+		const float *x = feed_next(f);
+
+		ok = are_rows(x + from * COLS, k % PASS * BATCH + from, n);
+		for (size_t i = 0; i < BATCH * COLS; i++)
+			ok &= (i >= from * COLS && i < (from + n) * COLS) || x[i] == 0;
+	}
+	feed_kept(f, 0, keep, kept);
+	ok = ok && are_rows(kept, 0, keep);
+	feed_close(f);
+	return ok;
+}
+
+static void test_share(void)
+{
+	for (size_t from = 0; from < BATCH; from++) {
+		bool ok = true;
+
+		for (size_t n = 1; from + n <= BATCH; n++)
+			for (uint64_t done = 0; done < STEPS; done += 4)
+				ok = ok && shares(from, n, 0, done) && shares(from, n, KEEP, done);
+		check(ok, "rows of each batch from %zu on", from);
+	}
+}
+
 static void test_one_pass(void)
 {
 	struct feed *f = feed_open(paths, BATCH, 0, 0);
@@ -103,6 +137,7 @@ int main(void)
 			ok = ok && goes_on(done);
 		check(ok, "%s: from every step on, the batches of an uninterrupted run", dtype_name(types[t]));
 	}
+	test_share();
 	test_one_pass();
 	dies("a batch larger than the input", "a batch takes 51", too_large, NULL);
 	for (size_t k = 0; k < 2; k++) {
