@@ -453,21 +453,18 @@ static void *fetched(const struct backend *be, void *p, size_t bytes)
 	return host;
 }
 
-/* What is active, as a dense matrix; room for half of it at first. */
-static void sae_active(struct run *r, const struct shape *s)
+/* What is active of x, as a dense matrix; room for half of it at first. */
+static float *active_latents(const struct backend *be, const float *x, const struct sae_params *p, const struct shape *s)
 {
-	const struct backend *be = r->be;
-	const struct sae_params p = sae_weights(r, s);
-	const size_t all = s->N * s->F;
-	float *x = values(r, s->N * s->D, 1, 0.2), *f;
 	uint32_t *rows, *feats;
-	size_t cap = all / 2 + 1, n;
+	size_t cap = s->N * s->F / 2 + 1, n;
+	float *f;
 
 	for (;;) {
 		rows = be->alloc(cap * sizeof(*rows));
 		feats = be->alloc(cap * sizeof(*feats));
 		f = be->alloc(cap * sizeof(*f));
-		n = be->sae_active(rows, feats, f, cap, x, &p, s->N, s->D, s->F);
+		n = be->sae_active(rows, feats, f, cap, x, p, s->N, s->D, s->F);
 		if (n <= cap)
 			break;
 		be->release(rows), be->release(feats), be->release(f);
@@ -478,8 +475,41 @@ static void sae_active(struct run *r, const struct shape *s)
 	f = fetched(be, f, n * sizeof(*f));
 	float *dense = dense_of(rows, feats, f, n, s);
 
+	free(rows), free(feats), free(f);
+	return dense;
+}
+
+static void sae_active(struct run *r, const struct shape *s)
+{
+	const struct sae_params p = sae_weights(r, s);
+	const size_t all = s->N * s->F;
+	float *dense = active_latents(r->be, values(r, s->N * s->D, 1, 0.2), &p, s);
+
 	result(r, "f", put(r, dense, all * sizeof(*dense)), all, sizeof(float), tight);
-	free(rows), free(feats), free(f), free(dense);
+	free(dense);
+}
+
+/* One input of one row is no number: that row's latents are listed, all of them, and the sums are none. */
+static void sae_unknown(struct run *r, const struct shape *s)
+{
+	const struct backend *be = r->be;
+	const struct sae_params p = sae_weights(r, s);
+	const size_t row = s->N / 2;
+	float *x = values(r, s->N * s->D, 1, 0.2);
+	double *listed = xcalloc(s->N * s->F, sizeof(*listed)), told[2];
+	struct sae_sums sums = { 0 };
+
+	be->put(x + row * s->D, &(float){ NAN }, sizeof(float));
+	float *dense = active_latents(be, x, &p, s);
+
+	for (size_t i = 0; i < s->N * s->F; i++)
+		listed[i] = isnan(dense[i]);
+	host_result(r, "listed as no number", listed, s->N * s->F, 0);
+	be->sae_forward(&sums, NULL, NULL, NULL, NULL, x, &p, s->N, s->D, s->F);
+	told[0] = isnan(sums.err2);
+	told[1] = isfinite(sums.l0);
+	host_result(r, "told", told, 2, 0);
+	free(listed), free(dense);
 }
 
 static void sae_forward(struct run *r, const struct shape *s)
@@ -579,6 +609,7 @@ static const struct op_test {
 	CASE(ablate, ablations, 0, "ablate_logit"),
 	CASE(sae_codes, dictionaries, 1e-2, "sae_encode sae_decode"),
 	CASE(sae_active, dictionaries, 1e-2, "sae_active"),
+	CASE(sae_unknown, dictionaries, 1e-2, "sae_active sae_forward"),
 	CASE(sae_forward, dictionaries, 2e-2, "sae_forward"),
 	CASE(sae_grad, dictionaries, 4e-2, "sae_grad"),
 };

@@ -71,16 +71,20 @@ narrower() { # precision tolerance
 }
 ok "in tf32 the same losses, nearly" narrower tf32 1e-3
 ok "in bf16 the same losses, roughly" narrower bf16 1e-2
-heads() { awk -F'\t' '$1 == "kernel" && index($2, "cross_entropy") { n += $3 } END { print n }' $1; } # launches in a tally
-small_card() {
-	local mb
+launches() { awk -F'\t' -v k="$1" '$1 == "kernel" && index($2, k) { n += $3 } END { print n + 0 }' $2; } # in a tally
+small_card() { # kernel metrics command… -- launched more often on a small card, for the same figures
+	local mb kernel=$1 metrics=$2
+	shift 2
 	for mb in 512 96; do
-		mkdir m$mb && CUSIM_COUNT=m$mb/tally CUSIM_MEM_MB=$mb $gptrain $device --batch 4 --accum 1 --leaves 1 --iters 3 \
-			--eval-every 3 -o m$mb/gpt.safetensors train.zst || return 1
+		mkdir -p m$mb && CUSIM_COUNT=m$mb/tally CUSIM_MEM_MB=$mb "$@" -o m$mb/${metrics%.jsonl}.safetensors || return 1
 	done
-	[ "$(heads m96/tally)" -gt "$(heads m512/tally)" ] && near m512 m96 1e-6 0 gpt.jsonl
+	[ "$(launches $kernel m96/tally)" -gt "$(launches $kernel m512/tally)" ] && near m512 m96 1e-6 0 $metrics
 }
-ok "on a small card, the same but for rounding" small_card
+gpt_small() { $gptrain $device --batch 4 --accum 1 --leaves 1 --iters 3 --eval-every 3 "$@" train.zst; }
+ok "on a small card, the same but for rounding" small_card cross_entropy gpt.jsonl gpt_small
+sae_small() { "$BIN/saetrain" -q $device --features 8192 --batch 512 --steps 2 --resample-every 0 --log-every 1 --save-every 1000 \
+	"$@" sim/mix.zst; }
+ok "... so is an autoencoder of 8192 features" small_card sae_latents sae.jsonl sae_small
 
 # What a training asks of the device beside launches and products, by a dry run of 4 and of 20 steps.
 tally() { # name command…
