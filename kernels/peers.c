@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "rng.h"
 #include "seen.h"
 
 /* An array of a peer that is read where it lies */
@@ -81,6 +82,40 @@ static void meet(struct peers *p, size_t peer)
 	char none = 0, nothing;
 
 	comm_exchange(p->comm, peer, &none, sizeof(none), &nothing, sizeof(nothing));
+}
+
+/* ---- what all compute ---- */
+
+/* n values of U(-1,1) in backend memory */
+static real *noise(const struct backend *be, uint64_t which, size_t n)
+{
+	real *host = xcalloc(n, sizeof(*host)), *x = be->alloc(n * sizeof(*x));
+
+	for (size_t i = 0; i < n; i++)
+		host[i] = (real)(2 * rng_uniform(rng_hash(0, RNG_INIT, which, i)) - 1);
+	be->put(x, host, n * sizeof(*x));
+	free(host);
+	return x;
+}
+
+void peers_compare(const struct backend *be, struct comm *c)
+{
+	enum { ROWS = 67, IN = 193, OUT = 129, Y = ROWS * OUT, W = OUT * IN, B = Y, M = B + OUT, V = M + Y };
+
+	if (comm_size(c) == 1)
+		return;
+	real *x = noise(be, 0, ROWS * IN), *w = noise(be, 1, W), *y = noise(be, 2, V + Y), *host = xcalloc(Y, sizeof(*host));
+
+	be->zero(y + M, 2 * Y * sizeof(*y));
+	be->linear_fwd(y, x, w, y + B, ROWS, IN, OUT);
+	be->gelu_fwd(y, y, Y);
+	be->adamw(y, w, y + M, y + V, Y, NULL, 1e-3, .9, .95, 1e-8, .1, 1);
+	be->get(host, y, Y * sizeof(*host));
+	comm_same(c, host, Y * sizeof(*host), "what a processor computes");
+	free(host);
+	be->release(x);
+	be->release(w);
+	be->release(y);
 }
 
 /* ---- devices ---- */

@@ -6,6 +6,7 @@
  * device to device, or through MPI, whichever is to be had.
  *
  *	be = peers_backend(be, comm);
+ *	peers_compare(be, comm);
  *	real *x = be->alloc(n * sizeof(*x));
  *	struct peers *p = peers_new(be, comm, n, NULL);
  *	peers_add(p, peer, x, mine, its);       (while the peer adds the other part)
@@ -15,6 +16,8 @@
 
 /* The same backend, or one like it whose memory is seen by other processes. */
 const struct backend *peers_backend(const struct backend *be, struct comm *c);
+/* Dies unless all compute the same: whose sums a leaf is must not matter. */
+void peers_compare(const struct backend *be, struct comm *c);
 struct peers;
 /* most: values at once; spare (most) may be used at any call, NULL: memory of its own.  All are borrowed. */
 struct peers *peers_new(const struct backend *be, struct comm *c, size_t most, real *spare);

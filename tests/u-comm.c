@@ -330,6 +330,21 @@ static bool differ(struct comm *c, const void *arg)
 	return true;
 }
 
+/* arg: the rank whose backend is another, or nobody's */
+static bool compare(struct comm *c, const void *arg)
+{
+	struct backend b;
+
+	dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+	if (comm_rank(c) == *(const size_t *)arg)
+		backend_ref(&b);
+	else
+		backend_cpu(&b);
+	peers_compare(&b, c);
+	comm_gather(c, (char[MOST]){ 0 }, &(char){ 0 }, 1); /* who waits for the dead dies, too */
+	return true;
+}
+
 int main(void)
 {
 	struct backend cpu, far;
@@ -346,5 +361,7 @@ int main(void)
 	for (size_t P = 2; P <= MOST; P++)
 		check(in_processes(P, talk, NULL, 0) == 0, "%zu processes talk", P);
 	check(in_processes(2, differ, NULL, 1) == 0, "what differs ends the job");
+	check(in_processes(3, compare, &(size_t){ 3 }, 0) == 0, "processors that compute the same");
+	check(in_processes(2, compare, &(size_t){ 1 }, 1) == 0, "... and others");
 	return check_done();
 }

@@ -490,6 +490,7 @@ static void make(struct run *r, char **paths, const struct gpt_config *c, const 
 	struct recipe *p = recipe(r, init_id), *state = recipe(r, init_id);
 
 	recipe_add(state, "backend", "%s %s", be->name, be->precision); /* a run goes on only where it began */
+	peers_compare(be, r->comm);
 	r->g = gpt_new(be, c, o.batch, GPT_TRAIN);
 	cut(r);
 	begin(r, paths, init, state, resumable);

@@ -473,6 +473,7 @@ static void make(struct run *r, const struct recipe *p)
 	const bool resumable = strcmp(o.c.output, "-") != 0;
 	const size_t D = r->in->D, eval_rows = judge_rows(&r->judge);
 
+	peers_compare(be, r->comm);
 	r->s = sae_new(be, D, o.features, o.batch > eval_rows ? o.batch : eval_rows, SAE_TRAIN);
 	r->resampler = resampler_new(r->s, &r->plan, o.batch);
 	cut(r);
