@@ -77,6 +77,25 @@ taken_over made 1 2 4 $made --from-tokens train.zst
 fails 2 "a pipe has one reader" "not a pipe" ranks 2 $sae -o x -
 fails 2 "leaves divide the rows" "does not divide" $sae --batch 36 --leaves 8 -o x mix/*.zst
 
+# What cuda_nccl.c takes NCCL to be, against its header.
+CUDA=$(dirname "$(dirname "$(realpath "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
+if [ -e "$CUDA/include/nccl.h" ]; then
+	ok "NCCL's functions are what they are taken for" gcc -fsyntax-only -Wall -Werror -I"$CUDA/include" -xc - <<'END'
+#include <nccl.h>
+_Static_assert(ncclSuccess == 0 && ncclFloat32 == 7 && sizeof(ncclUniqueId) == 128 && sizeof(ncclResult_t) == sizeof(int) &&
+	sizeof(ncclDataType_t) == sizeof(int) && sizeof(ncclComm_t) == sizeof(void *), "");
+ncclResult_t (*get_unique_id)(ncclUniqueId *) = ncclGetUniqueId;
+ncclResult_t (*comm_init_rank)(ncclComm_t *, int, ncclUniqueId, int) = ncclCommInitRank;
+ncclResult_t (*comm_destroy)(ncclComm_t) = ncclCommDestroy;
+ncclResult_t (*group_start)(void) = ncclGroupStart, (*group_end)(void) = ncclGroupEnd;
+ncclResult_t (*send)(const void *, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t) = ncclSend;
+ncclResult_t (*recv)(void *, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t) = ncclRecv;
+const char *(*get_error_string)(ncclResult_t) = ncclGetErrorString;
+END
+else
+	skip "NCCL's functions are what they are taken for" "no nccl.h beside nvcc"
+fi
+
 # On a device, each process with one of its own.
 LIB=$(dirname "$BIN")/lib$(basename "$BIN" | sed 's/^bin//')
 if [ -e "$LIB/libnccl-cudasim.so" ]; then
