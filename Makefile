@@ -428,8 +428,9 @@ cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b) $(dir $(CUSIM_SO_$b))libnccl
 	@$(MAKE) --no-print-directory CC=clang SAN=thread BIN=out/bin-tsan out/bin-tsan/tests/ops
 check-cuda:
 	@NVCC='$(NVCC)' $(PROVE) $(wildcard tests/t-cuda*.sh)
-check-cuda-long: check-cuda cusim
+check-cuda-long: check-cuda cusim $(CUSIM_SO_plain) out/bin/tests/steps
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate tests/cuda/demo.cu tests/cuda/demo.redundant tests/cuda/mutant
+	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate kernels/cuda.c tests/cuda/cuda.redundant tests/cuda/mutant-host
 # What nvcc makes of the demo, for ptx_run.cpp.
 PTX_TARGETS := 80 90
 $(PTX_TARGETS:%=out/cuda/demo-%.ptx) out/cuda/bugs-80.ptx: tests/cuda/demo.h kernels/cu.h
