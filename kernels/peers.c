@@ -17,6 +17,7 @@ struct peers {
 	const struct backend *be;
 	struct comm *comm;
 	const struct device_link *link; /* to the other processes' devices, or NULL: through the host */
+	size_t most;            /* values at once */
 	real *theirs;           /* (most) from another process */
 	bool spare;             /* it is another's */
 	char *host[2];          /* what goes and comes, where the device has memory of its own */
@@ -161,6 +162,7 @@ struct peers *peers_new(const struct backend *be, struct comm *c, size_t most, r
 
 	p->be = be;
 	p->comm = c;
+	p->most = most;
 	p->spare = spare;
 	p->theirs = spare ? spare : be->alloc(xmul(most, sizeof(real)));
 	if (!be->host)
@@ -185,6 +187,27 @@ void peers_free(struct peers *p)
 	free(p);
 }
 
+static size_t part_bytes(const struct peers *p, size_t n, size_t at)
+{
+	const size_t left = n > at ? n - at : 0;
+
+	return (left < p->most ? left : p->most) * sizeof(real);
+}
+
+/* From device to device, `most` values at once: out (n) goes, in (m) comes. */
+static void through_host(struct peers *p, size_t peer, const real *out, size_t n, real *in, size_t m)
+{
+	for (size_t at = 0; at < n || at < m; at += p->most) {
+		const size_t go = part_bytes(p, n, at), come = part_bytes(p, m, at);
+
+		if (go)
+			p->be->get(p->host[0], out + at, go);
+		comm_exchange(p->comm, peer, p->host[0], go, p->host[1], come);
+		if (come)
+			p->be->put(in + at, p->host[1], come);
+	}
+}
+
 /* x[out] goes, `in` (n) comes. */
 static void exchange(struct peers *p, size_t peer, const real *x, struct part out, real *in, size_t n)
 {
@@ -199,9 +222,7 @@ static void exchange(struct peers *p, size_t peer, const real *x, struct part ou
 		comm_exchange(p->comm, peer, from, bytes, in, n * sizeof(real));
 		return;
 	}
-	p->be->get(p->host[0], from, bytes);
-	comm_exchange(p->comm, peer, p->host[0], bytes, p->host[1], n * sizeof(real));
-	p->be->put(in, p->host[1], n * sizeof(real));
+	through_host(p, peer, from, out.to - out.from, in, n);
 }
 
 void peers_add(struct peers *p, size_t peer, real *x, struct part mine, struct part its)

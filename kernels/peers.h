@@ -28,7 +28,7 @@ struct part {           /* values [from, to) */
 /* Both call the same of two parts that lie apart, `mine` of one being `its` of the other. */
 /* x[mine] += its x[mine].  The peer may read x[its] until the next call with it. */
 void peers_add(struct peers *p, size_t peer, real *x, struct part mine, struct part its);
-/* x[its] = its x[its] */
+/* x[its] = its x[its]; parts of any length */
 void peers_copy(struct peers *p, size_t peer, real *x, struct part mine, struct part its);
 
 #endif

@@ -5,20 +5,22 @@
  * block (rows.h: --window contexts) at a time is made, kept there and gathered
  * from, so that no row goes through the host.
  *
- *	struct stream *s = stream_new(a);       (acts_start was called)
+ *	struct stream *s = stream_new(a, tree); (acts_start was called)
  *	stream_seek(s, row);
  *	stream_read(s, x, n);
  *	stream_free(s);
  *
- * What a row is and where it comes is what `mlpdump | shuffle` would say.
+ * Of several processes each makes its part of a window, in whole batches of contexts, and has the
+ * others' from them.  What a row is and where it comes is what `mlpdump | shuffle` would say.
  */
 #include "acts.h"
+#include "tree.h"
 
 struct stream;
 /* Bytes that a block takes, in backend memory and beside it.  Dies when it has more rows than can be counted. */
 uint64_t stream_bytes(const struct acts *a);
-/* Borrows a, and makes all its batches from then on. */
-struct stream *stream_new(struct acts *a);
+/* Borrows both; makes all of a's batches from then on.  All processes read the same. */
+struct stream *stream_new(struct acts *a, struct tree *t);
 uint64_t stream_rows(const struct stream *s);   /* there are in all */
 void stream_seek(struct stream *s, uint64_t row);       /* makes nothing yet */
 /* x (n,D), backend memory = the next n rows, which there must be.  Where a block begins it waits for the device. */

@@ -7,11 +7,10 @@ enum { LEVELS = 40, LINE = 16 };        /* halves start on a cache line */
 struct tree {
 	const struct backend *be;
 	struct comm *comm;
-	size_t own, n;
+	size_t own, n;          /* n = shares.n */
 	real *sum[LEVELS];      /* (n) partial sums that wait, the total's place first */
 	size_t places, waiting, added;
-	size_t (*cut)(const void *arg, size_t from, size_t to);
-	const void *cut_arg;
+	struct tree_shares shares;      /* of the total */
 	struct peers *peers;    /* NULL: not yet asked */
 };
 
@@ -54,25 +53,25 @@ struct tree *tree_new(const struct backend *be, struct comm *c, size_t leaves, r
 	t->places = places(t->own);
 	for (size_t i = 1; i < t->places; i++)
 		t->sum[i] = be->alloc(xmul(n, sizeof(real)));
-	t->cut = middle;
+	t->shares = (struct tree_shares){ n, middle, NULL };
 	return t;
 }
 
 static void find_peers(struct tree *t)
 {
-	const size_t mid = t->cut(t->cut_arg, 0, t->n);
+	const size_t mid = t->shares.cut(t->shares.arg, 0, t->n);
 
 	if (!t->peers && comm_size(t->comm) > 1)
 		t->peers = peers_new(t->be, t->comm, mid > t->n - mid ? mid : t->n - mid,
 				     t->places > 1 ? t->sum[1] : NULL);
 }
 
-void tree_cut(struct tree *t, size_t (*cut)(const void *arg, size_t from, size_t to), const void *arg)
+void tree_cut(struct tree *t, tree_cut_fn *cut, const void *arg)
 {
 	if (t->peers)
 		BUG("a tree that is in use");
-	t->cut = cut;
-	t->cut_arg = arg;
+	t->shares.cut = cut;
+	t->shares.arg = arg;
 }
 
 void tree_free(struct tree *t)
@@ -82,6 +81,11 @@ void tree_free(struct tree *t)
 	if (t->peers)
 		peers_free(t->peers);
 	free(t);
+}
+
+size_t tree_leaves(const struct tree *t)
+{
+	return t->own * comm_size(t->comm);
 }
 
 size_t tree_own(const struct tree *t)
@@ -115,9 +119,9 @@ void tree_add(struct tree *t)
 /* ---- between processes ---- */
 
 /* The half of p that `upper` or not stands for */
-static struct part half(const struct tree *t, struct part p, bool upper)
+static struct part half(const struct tree_shares *s, struct part p, bool upper)
 {
-	const size_t mid = t->cut(t->cut_arg, p.from, p.to);
+	const size_t mid = s->cut(s->arg, p.from, p.to);
 
 	return upper ? (struct part){ mid, p.to } : (struct part){ p.from, mid };
 }
@@ -133,31 +137,45 @@ struct part tree_reduce(struct tree *t)
 	t->added = t->waiting = 0;
 	find_peers(t);
 	for (size_t bit = 1; bit < comm_size(t->comm); bit *= 2) {
-		const struct part keep = half(t, p, rank & bit);
+		const struct part keep = half(&t->shares, p, rank & bit);
 
-		peers_add(t->peers, rank ^ bit, t->sum[0], keep, half(t, p, !(rank & bit)));
+		peers_add(t->peers, rank ^ bit, t->sum[0], keep, half(&t->shares, p, !(rank & bit)));
 		p = keep;
 	}
 	return p;
 }
 
 /* What p was divided into from level `bit` on comes together again. */
-static void gather(struct tree *t, real *x, struct part p, size_t bit)
+static void gather(struct tree *t, real *x, const struct tree_shares *s, struct part p, size_t bit)
 {
 	const size_t rank = comm_rank(t->comm);
 
 	if (bit >= comm_size(t->comm))
 		return;
-	const struct part keep = half(t, p, rank & bit);
+	const struct part keep = half(s, p, rank & bit);
 
-	gather(t, x, keep, bit * 2);
-	peers_copy(t->peers, rank ^ bit, x, keep, half(t, p, !(rank & bit)));
+	gather(t, x, s, keep, bit * 2);
+	peers_copy(t->peers, rank ^ bit, x, keep, half(s, p, !(rank & bit)));
 }
 
 void tree_gather(struct tree *t, real *x)
 {
+	tree_gather_shares(t, x, &t->shares);
+}
+
+void tree_gather_shares(struct tree *t, real *x, const struct tree_shares *s)
+{
 	find_peers(t);
-	gather(t, x, (struct part){ 0, t->n }, 1);
+	gather(t, x, s, (struct part){ 0, s->n }, 1);
+}
+
+struct part tree_part(const struct tree *t, const struct tree_shares *s)
+{
+	struct part p = { 0, s->n };
+
+	for (size_t bit = 1; bit < comm_size(t->comm); bit *= 2)
+		p = half(s, p, comm_rank(t->comm) & bit);
+	return p;
 }
 
 void tree_finish(struct tree *t)

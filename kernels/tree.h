@@ -33,6 +33,7 @@ struct tree;
 /* total (n), backend memory; both are borrowed.  Dies unless leaves is a power of two and P divides it. */
 struct tree *tree_new(const struct backend *be, struct comm *c, size_t leaves, real *total, size_t n);
 void tree_free(struct tree *t);
+size_t tree_leaves(const struct tree *t);       /* of all processes */
 size_t tree_own(const struct tree *t);          /* leaves of this process */
 size_t tree_first(const struct tree *t);        /* the first of them */
 real *tree_leaf(const struct tree *t);          /* where the next leaf's sums (n) go; holds anything */
@@ -43,7 +44,16 @@ void tree_finish(struct tree *t);
 struct part tree_reduce(struct tree *t);
 void tree_gather(struct tree *t, real *x);
 /* Where a part [from, to) is to be divided between two processes, in place of its middle; before the first sum. */
-void tree_cut(struct tree *t, size_t (*cut)(const void *arg, size_t from, size_t to), const void *arg);
+typedef size_t tree_cut_fn(const void *arg, size_t from, size_t to);
+void tree_cut(struct tree *t, tree_cut_fn *cut, const void *arg);
+/* Any other array of n values that each process makes a part of: which this one's is, and all of it to all. */
+struct tree_shares {
+	size_t n;
+	tree_cut_fn *cut;
+	const void *arg;
+};
+struct part tree_part(const struct tree *t, const struct tree_shares *s);
+void tree_gather_shares(struct tree *t, real *x, const struct tree_shares *s);
 /* The sum in the same order of n numbers on the host, a power of two, one from each leaf, every
  * `stride`-th of x */
 double tree_sum(const double *x, size_t n, size_t stride);

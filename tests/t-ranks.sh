@@ -111,6 +111,13 @@ if [ -e "$LIB/libnccl-cudasim.so" ]; then
 	taken_over sae-there 2 4 2 $sae_there mix/*.zst
 	made_there="${sae_there/--steps 60/--steps 30} --gpt gpt-1.safetensors --contexts 64 --samples 16 --window 21"
 	shared made-there $made_there --from-tokens train.zst
+	for n in 1 2; do
+		ranks $n bash -c 'CUSIM_COUNT=count-'$n'.$OMPI_COMM_WORLD_RANK exec "$@"' - $made_there --gpt-batch 2 -o counted.safetensors --from-tokens train.zst
+		rm -f counted.*
+	done
+	batches() { awk '$1 == "kernel" && /gelu/ { n += $3 } END { print n + 0 }' $1; }
+	ok "of batches of contexts $(batches count-1.0) alone, $(batches count-2.0) and $(batches count-2.1) by two" \
+		eval '[ $(batches count-2.0) -lt $(($(batches count-1.0) * 3 / 4)) ] && [ $(batches count-2.1) -lt $(($(batches count-1.0) * 3 / 4)) ]'
 	export CUSIM_DEVICES=1
 	ok "two processes on one card, rows of tokens" ranks 2 $made_there -o made-card.safetensors --from-tokens train.zst
 	same "... the same bytes" made-there-1.safetensors made-card.safetensors

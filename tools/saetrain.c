@@ -448,7 +448,7 @@ static void cut(struct run *r)
 	tree_cut(r->tree, sae_cut, r->s);
 	r->sums = xcalloc(o.leaves, sizeof(*r->sums));
 	sae_set_leaves(r->s, tree_own(r->tree), o.leaves);
-	input_share(r->in, tree_first(r->tree) * (o.batch / o.leaves), tree_own(r->tree) * (o.batch / o.leaves));
+	input_share(r->in, r->tree);
 }
 
 /* From --init, a state or the seed to the last step. */

@@ -24,6 +24,7 @@
 #include "acts.h"
 #include "eval.h"
 #include "opt.h"
+#include "tree.h"
 #include "windows.h"
 
 struct judge {
@@ -65,7 +66,8 @@ struct input *input_shards(char *const *paths, const struct input_spec *spec);
 /* Takes a over.  Rows made of tokens are those of `mlpdump | shuffle` on the same device, to the bit.
  * Dies when their window and what is kept exceed c->memory. */
 struct input *input_tokens(struct acts *a, const struct input_spec *spec, const struct opt_common *c);
-void input_share(struct input *in, size_t from, size_t n);      /* = feed_share; made are all rows */
+/* Before the start: this process needs its leaves of each batch alone, or makes its part of windows (stream.h). */
+void input_share(struct input *in, struct tree *t);
 void input_start(struct input *in, const struct backend *be, uint64_t done);
 /* (batch,D), until the next call; NULL: there are no more */
 const float *input_next(struct input *in);

@@ -9,6 +9,7 @@
 struct made {
 	struct acts *acts;
 	const struct backend *be;
+	struct tree *tree;
 	struct stream *stream;
 	uint64_t rows, next;    /* rows of a pass; step that the next batch is for */
 	real *x;                /* (batch,D) backend memory */
@@ -105,7 +106,7 @@ static void start_made(struct input *in, const struct backend *be, uint64_t done
 
 	acts_start(m->acts, be);
 	m->be = be;
-	m->stream = stream_new(m->acts);
+	m->stream = stream_new(m->acts, m->tree);
 	m->x = be->alloc(xmul(values, sizeof(*m->x)));
 	if (in->spec.keep) {
 		m->host = xcalloc(values, sizeof(*m->host));
@@ -144,10 +145,14 @@ static void close_made(struct made *m)
 
 /* ---- either ---- */
 
-void input_share(struct input *in, size_t from, size_t n)
+void input_share(struct input *in, struct tree *t)
 {
+	const size_t rows = in->spec.batch / tree_leaves(t);
+
 	if (in->feed)
-		feed_share(in->feed, from, n);
+		feed_share(in->feed, tree_first(t) * rows, tree_own(t) * rows);
+	else
+		in->made->tree = t;
 }
 
 void input_start(struct input *in, const struct backend *be, uint64_t done)
