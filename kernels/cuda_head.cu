@@ -158,19 +158,19 @@ cross_entropy_kernel(float *__restrict__ nll, uint4 *logits, const float *__rest
 	for (int k = 0; k < HELD; k++)
 		if (me + k * T < vectors)
 			held[k] = row[me + k * T];
+	if (PASS == READ_ONCE) {        // a thread reads again what it wrote itself
+		CU_UNROLL_BY(4)
+		for (int i = me + HELD * T; i < vectors; i += T)
+			shared[i - HELD * T] = row[i];
+	}
 	for (int c = me; c < C; c += T)
 		own += x[blockIdx.x * (size_t)C + (size_t)c] * w[(size_t)target * (size_t)C + (size_t)c];
 	CU_UNROLL
 	for (int k = 0; k < HELD; k++)
 		if (me + k * T < vectors)
 			online<NARROW>(r, held[k], (me + k * T) * W, target, V);
-	for (int i = me + HELD * T; i < vectors; i += T) {
-		const uint4 bits = row[i];
-
-		if (PASS == READ_ONCE)
-			shared[i - HELD * T] = bits;    // read by this thread alone
-		online<NARROW>(r, bits, i * W, target, V);
-	}
+	for (int i = me + HELD * T; i < vectors; i += T)
+		online<NARROW>(r, PASS == READ_ONCE ? shared[i - HELD * T] : row[i], i * W, target, V);
 	const softmax s = finish(&loss, r, own, scale);
 	if (me == 0)
 		nll[blockIdx.x] = loss;
