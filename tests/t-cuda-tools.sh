@@ -110,9 +110,10 @@ gpt_steps() { tally $1 $gptrain $device --accum 1 --leaves 1 --iters $2 --eval-e
 ok "gptrain, 4 steps and 20" eval 'gpt_steps short 4 && gpt_steps long 20'
 ok "... a step neither waits nor allocates" steps_do
 sae_steps() { tally $1 $saetrain $device --gpt sim/gpt.safetensors --pick sim/pick.zst --steps $2 --eval-every 100 \
-	--resample-every ${3:-0} --log-every 100 -o d.safetensors sim/mix.zst; }
-ok "saetrain, 4 steps and 20" eval 'sae_steps short 4 && sae_steps long 20'
+	--resample-every 0 --log-every $3 -o d.safetensors sim/mix.zst; }
+ok "saetrain, 4 steps and 20" eval 'sae_steps short 4 100 && sae_steps long 20 100'
 ok "... a step neither waits nor allocates" steps_do
-ok "saetrain, 32 steps and 48, who fires is watched from 30 on" eval 'sae_steps short 32 60 && sae_steps long 48 60'
-ok "... a step neither waits nor allocates" steps_do
+ok "saetrain, a line of metrics and 20" eval 'sae_steps short 20 100 && sae_steps long 20 1'
+lines_do() { local n; n=$(more "copy device to host"); [ "$n" -ge 19 ] && [ "$n" -le 22 ] || { echo "$n copies for 19 lines"; return 1; }; }
+ok "... a line waits once" lines_do
 done_testing
