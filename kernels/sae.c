@@ -295,13 +295,24 @@ void sae_normalise(struct sae *s)
 	sae_normalise_part(s, 0, s->n_block);
 }
 
+/* Work that the values before `at` are: of the decoder's, projection takes as long as all the rest. */
+static size_t work_before(size_t at, size_t dec, size_t end)
+{
+	return at + (at < dec ? 0 : at < end ? at - dec : end - dec);
+}
+
 size_t sae_cut(const void *sae, size_t from, size_t to)
 {
 	const struct sae *s = sae;
-	const size_t dec = (size_t)(s->p.dec - s->p.enc), end = dec + s->F * s->D;
-	size_t at = from + (to - from) / 2;
+	const size_t dec = (size_t)(s->p.dec - s->p.enc), end = dec + s->F * s->D, D = s->D;
+	const size_t half = (work_before(from, dec, end) + work_before(to, dec, end)) / 2;
+	size_t at = half;
 
-	at = at > dec && at < end ? dec + (at - dec + s->D - 1) / s->D * s->D : padded(at);
+	if (half > work_before(end, dec, end))
+		at = half - (end - dec);
+	else if (half > dec)
+		at = dec + (half - dec) / 2;
+	at = at > dec && at < end ? dec + (at - dec + D - 1) / D * D : padded(at);
 	return at < to ? at : to;
 }
 

@@ -229,6 +229,51 @@ static void test_step(void)
 	sae_free(s);
 }
 
+/* As `parts` processes would share it, one after the other; the smallest and largest part's size. */
+static void update_in_parts(struct sae *s, size_t from, size_t to, size_t parts, size_t sizes[2])
+{
+	if (parts > 1) {
+		const size_t at = sae_cut(s, from, to);
+
+		update_in_parts(s, from, at, parts / 2, sizes);
+		update_in_parts(s, at, to, parts / 2, sizes);
+		return;
+	}
+	sae_update_part(s, from, to, 0.01);
+	sae_normalise_part(s, from, to);
+	s->t--;
+	sizes[0] = to - from < sizes[0] ? to - from : sizes[0];
+	sizes[1] = to - from > sizes[1] ? to - from : sizes[1];
+}
+
+static void test_parts(void)
+{
+	for (size_t parts = 1; parts <= 8; parts *= 2) {
+		struct sae *s[2] = { sae_new(be, D, F, N, SAE_TRAIN), sae_new(be, D, F, N, SAE_TRAIN) };
+		struct buf st[2] = { { 0 }, { 0 } };
+		size_t sizes[2] = { SIZE_MAX, 0 };
+		float x[N * D];
+
+		rows(x, N, 2);
+		for (size_t i = 0; i < 2; i++) {
+			sae_init(s[i], 4);
+			sae_gradients(s[i], x, N, 0.1);
+		}
+		sae_update_part(s[0], 0, s[0]->n_block, 0.01);
+		sae_normalise(s[0]);
+		update_in_parts(s[1], 0, s[1]->n_block, parts, sizes);
+		s[1]->t++;
+		for (size_t i = 0; i < 2; i++)
+			sae_save_state(s[i], &st[i]);
+		check(st[0].n == st[1].n && !memcmp(st[0].p, st[1].p, st[0].n), "weights and moments made in %zu parts", parts);
+		check(parts > 4 || (sizes[0] * parts * 3 > s[0]->n_block && sizes[1] * parts < 2 * s[0]->n_block), "... of like work");
+		for (size_t i = 0; i < 2; i++) {
+			buf_free(&st[i]);
+			sae_free(s[i]);
+		}
+	}
+}
+
 static void test_checkpoint(void)
 {
 	struct sae *a = sae_new(be, D, F, N, SAE_TRAIN);
@@ -339,6 +384,7 @@ int main(void)
 		test_init();
 		test_passes();
 		test_step();
+		test_parts();
 		test_checkpoint();
 		test_state();
 		test_refusals();
