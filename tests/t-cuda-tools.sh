@@ -8,8 +8,8 @@ suffix=${BIN##*/bin}
 ok "the emulated device is built" build -j2 "out/lib$suffix/cudasim.so"
 "$BIN/tokenize" -q --val 0.1 --val-out val.zst -o train.zst "$TOP/tests/fixtures/tiny.jsonl" || exit 1
 echo "The mill grinds text." >texts
-gptrain="$BIN/gptrain -q -j2 --n-head 2 --n-embd 16 --block 32 --batch 2 --accum 2 --leaves 2 --warmup 2 --lr 1e-2 --min-lr 1e-3
-	--eval-contexts 2 --save-every 1000 --val val.zst"
+gptrain="$BIN/gptrain -q -j2 --n-layer 2 --bias --n-head 2 --n-embd 16 --block 32 --batch 2 --accum 2 --leaves 2
+	--warmup 2 --lr 1e-2 --min-lr 1e-3 --eval-contexts 2 --save-every 1000 --val val.zst"
 saetrain="$BIN/saetrain -q -j2 --val val.zst --features 96 --batch 32 --leaves 2 --lr 1e-2 --l1-mean 0.001953125
 	--normalise-every 10 --eval-contexts 2 --resample-events 1 --save-every 1000"
 

@@ -12,6 +12,8 @@ import sys
 import numpy as np
 
 folders, tolerance, share = sys.argv[1:3], float(sys.argv[3]), float(sys.argv[4])
+# ids; quotients of small differences of losses that are compared themselves
+LEFT_OUT = {"gpt", "sae", "loss_recovered", "loss_recovered_mean"}
 TYPES = {"u16": "<u2", "u32": "<u4", "f32": "<f4"}
 
 
@@ -19,7 +21,7 @@ def numbers(value, at, out):
     """Appends (place, number); what is no number becomes part of the place."""
     if isinstance(value, dict):
         for key in sorted(value):
-            if key not in ("gpt", "sae"):  # ids
+            if key not in LEFT_OUT:
                 numbers(value[key], f"{at}.{key}", out)
     elif isinstance(value, list):
         for i, x in enumerate(value):
