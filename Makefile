@@ -428,9 +428,15 @@ cudasim: $(foreach b,$(CUSIM_BUILDS),$(CUSIM_SO_$b) $(dir $(CUSIM_SO_$b))libnccl
 	@$(MAKE) --no-print-directory CC=clang SAN=thread BIN=out/bin-tsan out/bin-tsan/tests/ops
 check-cuda:
 	@NVCC='$(NVCC)' $(PROVE) $(wildcard tests/t-cuda*.sh)
-check-cuda-long: check-cuda cusim $(CUSIM_SO_plain) out/bin/tests/steps
+# A file whose barriers are deleted, tests/ops' largest array and ops that notice
+MUTANTS := cuda_attention.cu:60000:attention cuda_head.cu:500000:lmhead cuda_rows.cu:60000:embed:layernorm \
+	cuda_sae.cu:500000:sae_grad:sae_active:sae_forward cu_sum.h:60000:sums:linear:adamw
+check-cuda-long: check-cuda cusim cudasim out/bin/tests/steps
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate tests/cuda/demo.cu tests/cuda/demo.redundant tests/cuda/mutant
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate kernels/cuda.c tests/cuda/cuda.redundant tests/cuda/mutant-host
+	@$(foreach m,$(MUTANTS),CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate kernels/$(word 1,$(subst :, ,$m)) tests/cuda/cuda.redundant \
+		tests/cuda/mutant-kernels $(wordlist 2,9,$(subst :, ,$m)) &&) true
+	@EVERY=1 $(PROVE) tests/t-cuda-fail.sh
 # What nvcc makes of the demo, for ptx_run.cpp.
 PTX_TARGETS := 80 90
 $(PTX_TARGETS:%=out/cuda/demo-%.ptx) out/cuda/bugs-80.ptx: tests/cuda/demo.h kernels/cu.h
