@@ -1,29 +1,7 @@
 # saetrain --from-tokens: the tensors of mlpdump | shuffle | saetrain, to the bit, however it is run.
 . "$(dirname "$0")/lib.sh"
 cd "$TMP" || exit 1
-"$BIN/tokenize" -q --val 0.1 --val-out val.zst -o train.zst "$TOP/tests/fixtures/tiny.jsonl" || exit 1
-"$BIN/gptrain" -q -j2 --n-head 2 --n-embd 16 --block 32 --batch 2 --accum 1 --iters 2 --eval-every 2 --eval-contexts 2 \
-	--val val.zst -o gpt.safetensors train.zst || exit 1
-device=${DEVICE:+--device $DEVICE}
-
-own="--gpt gpt.safetensors --val val.zst --l1-mean 0.001953125 --lr 1e-2 --features 96 --batch 48 --eval-every 10 --eval-contexts 4
-	--normalise-every 10 --resample-every 8 --resample-events 2 $device"
-tensors() { tail -c +$(($(od -An -tu8 -N8 "$1") + 9)) "$1"; } # without the header
-piped() { # output, rows' options, saetrain's options
-	"$BIN/mlpdump" -q --gpt gpt.safetensors $device $2 -o - train.zst | "$BIN/shuffle" -q | "$BIN/saetrain" -q $own $3 -o $1
-}
-making() { exec "$BIN/saetrain" -q $own ${2/--batch/--gpt-batch} $3 -o $1 --from-tokens train.zst; } # one process, to be killed
-made() { (making "$@"); }
-both() { piped pipe.safetensors "$1" "$2" && made made.safetensors "$1" "$2 $3"; }
-equal() { # name, rows' options, saetrain's options, of the one that makes its rows alone
-	rm -f pipe.* made.*
-	ok "$1" both "$2" "$3" "${4:-}"
-	tensors pipe.safetensors >pipe.raw
-	tensors made.safetensors >made.raw
-	ok "... tensors of some size" test "$(stat -c %s made.raw)" -gt 49000
-	same "... the same tensors" pipe.raw made.raw
-	same "... the same metrics" pipe.jsonl made.jsonl
-}
+. "$TOP/tests/from-tokens.sh"
 
 killed_at() { # step command…: killed once its state says so many steps (behind 56 bytes of head), if it has not ended by then
 	local step=$1 pid
@@ -60,7 +38,6 @@ same "... the same tensors" files.raw twice.raw
 # resample-pick of the same rows
 picks() { "$BIN/resample-pick" -q -n 60 --events 2 $device --gpt gpt.safetensors "$@" --from-tokens train.zst; }
 shard_id() { "$BIN/shardls" "$1" | grep -oE '[0-9a-f]{32}'; }
-rows_of() { zstd -qdc "$1"; }
 for how in "--window 30" "--window 1 --dtype f16 -j1" "--window 33 --batch 7 -j3" "--window 0 -m 2M"; do
 	"$BIN/mlpdump" -q --gpt gpt.safetensors $device $rows ${how/-m 2M/} -o - train.zst | "$BIN/shuffle" -q |
 		"$BIN/resample-pick" -q -n 60 --events 2 -o want.zst
@@ -113,35 +90,11 @@ ok "no figures without --val" "$BIN/saetrain" -q --gpt gpt.safetensors --feature
 	--contexts 100 --samples 12 --window 30 -o n.safetensors --from-tokens train.zst
 ok "... lines without them" eval 'grep -q step n.jsonl && ! grep -q eval n.jsonl'
 
-# On the emulated card: the same, and steps within a window take nothing from the host.
-if [ -e "${BIN%/bin*}/lib${BIN##*/bin}/cudasim.so" ] && [ -z "$device" ]; then
-	device="--device cudasim"
-	own+=" $device"
-	few="--contexts 41 --samples 12"
-	"$BIN/mlpdump" -q --gpt gpt.safetensors $device $few --window 15 -o - train.zst | "$BIN/shuffle" -q |
-		"$BIN/resample-pick" -q -n 60 --events 1 -o want.zst
-	ok "cudasim: a pick" "$BIN/resample-pick" -q -n 60 --events 1 $device --gpt gpt.safetensors $few --window 15 -o got.zst --from-tokens train.zst
-	same "... the same rows" <(rows_of want.zst) <(rows_of got.zst)
-	equal "cudasim: window 15" "$few --window 15" "--pick got.zst --resample-events 1"
-	equal "cudasim: window 16, f16, rows of the input" "$few --window 16 --dtype f16 --batch 5" "--pick-rows 100 --resample-events 1"
-	for n in 4 9; do
-		CUSIM_COUNT=count$n "$BIN/saetrain" -q $device --gpt gpt.safetensors --features 96 --batch 48 --resample-every 0 $few \
-			--steps $n -o s.safetensors --from-tokens train.zst
-		grep -E 'host to device|cudaMalloc|cudaHostAlloc' count$n >taken$n
-	done
-	same "cudasim: five steps more copy nothing to the card and allocate nothing" taken4 taken9
-	ok "... something was, before" test "$(wc -l <taken4)" = 3
-	ok "... they were five steps" awk '$1 == "kernel" && /adam/ { n[FILENAME] += $3 } END { exit n["count9"] - n["count4"] != 5 }' count4 count9
-else
-	skip "on the emulated card" "no cudasim.so"
-fi
-
 refused() { # text, options…
 	local text=$1
 	shift
 	fails 2 "refused: $*" "$text" "$BIN/saetrain" "$@" -o x
 }
-own=${own% --device cudasim} device=${device#--device cudasim}
 refused "--from-tokens needs --gpt" --from-tokens train.zst
 refused "--from-tokens needs files of tokens" --gpt gpt.safetensors --from-tokens
 refused "--from-tokens needs files of tokens" --gpt gpt.safetensors --from-tokens -
@@ -161,14 +114,31 @@ dies "--samples asks for 33" --contexts 10 --samples 33 --from-tokens train.zst
 dies "10 contexts of 2 samples are 20 rows; a batch takes 48" --contexts 10 --samples 2 --from-tokens train.zst
 dies "or --window " -m 1M --contexts 500 --samples 32 $pick --from-tokens train.zst
 fits=$(sed -n 's/.*or --window //p' .err)
-ok "the window named fits" "$BIN/saetrain" -q $own -m 1M --contexts 500 --samples 32 --window "$fits" $pick --steps 2 -o x.safetensors --from-tokens train.zst
+ok "the window named fits" "$BIN/saetrain" -q $own -m 1M --contexts 500 --samples 32 --window "$fits" $pick --steps 2 -o fits.safetensors --from-tokens train.zst
 fails 1 "... and is the largest" "--window $fits" "$BIN/saetrain" $own -m 1M --contexts 500 --samples 32 --window $((fits + 1)) \
 	$pick --steps 2 -o y.safetensors --from-tokens train.zst
 dies "rows kept and a window of one context" -m 1M $full --pick-rows 10000 --from-tokens train.zst
+if python3 - <<'P'
+import array, json, struct
+b = bytearray(open('gpt.safetensors', 'rb').read())
+n, = struct.unpack('<Q', b[:8])
+at, end = json.loads(b[8:8 + n])['transformer.h.0.mlp.c_fc.weight']['data_offsets']
+w = array.array('f', b[8 + n + at:8 + n + end])
+b[8 + n + at:8 + n + end] = array.array('f', [x * 1e7 for x in w]).tobytes()
+open('big.safetensors', 'wb').write(b)
+P
+then
+	huge="--gpt big.safetensors $full --dtype f16 -o x"
+	fails 1 "values beyond f16" "of contexts 0 to 31 do not fit f16; use --dtype bf16" "$BIN/saetrain" --batch 48 --resample-every 0 -q $huge --from-tokens train.zst
+	fails 1 "pick: values beyond f16" "do not fit f16; use --dtype bf16" "$BIN/resample-pick" -q -n 10 --events 1 $huge --from-tokens train.zst
+else
+	skip "values beyond f16" "no python3"
+fi
 fails 2 "pick: --window" "goes with --from-tokens" "$BIN/resample-pick" -n 6 --window 5 -o x mix.zst
 fails 2 "pick: --gpt" "goes with --from-tokens" "$BIN/resample-pick" -n 6 --gpt gpt.safetensors -o x mix.zst
 fails 2 "pick: no --gpt" "--from-tokens needs --gpt" "$BIN/resample-pick" -n 6 -o x --from-tokens train.zst
 fails 1 "pick: too many rows" "has 1200 rows" "$BIN/resample-pick" -q -n 601 --events 2 --gpt gpt.safetensors $full -o x --from-tokens train.zst
 fails 1 "pick: too little memory" "-m 1M is too small" "$BIN/resample-pick" $big -o x --from-tokens train.zst
 fails 1 "a pick of another GPT" "another GPT" "$BIN/saetrain" ${own/gpt.safe/other.safe} $full $pick -o x --from-tokens train.zst
+ok "nothing is left of failures" test -z "$(ls | grep -E '^x(\.jsonl|\.safetensors)?(\.part)?$')"
 done_testing

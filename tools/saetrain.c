@@ -23,7 +23,9 @@ static const char usage[] =
 	"Trains a sparse autoencoder on shuffled activation shards (or a pipe of them), or on rows that\n"
 	"it makes of tokens itself: those of mlpdump with the same options, shuffled.  Writes a\n"
 	"safetensors checkpoint and, beside it, metrics as JSON Lines.\n"
-	"e.g.:  saetrain --l1 3e-7 --gpt gpt.safetensors --val val.zst --pick pick.zst -o sae.safetensors mix/*.zst\n";
+	"e.g.:  saetrain --l1 3e-7 --gpt gpt.safetensors --val val.zst --pick pick.zst -o sae.safetensors mix/*.zst\n"
+	"       saetrain --gpt gpt.safetensors --val val.zst --contexts 16000 --samples 100 --window 2000 \\\n"
+	"               --pick pick.zst -o sae.safetensors --from-tokens train.zst\n";
 
 static const char default_l1[] = "3e-7";
 
