@@ -38,6 +38,14 @@ ok "rows, shuffled and picked" near cpu sim 1e-4 0 acts.zst mix.zst pick.zst
 ok "topk: how often features are active, how strongly, what they do" near cpu sim 1e-3 0.01 \
 	top/{active.u32,max.f32,mean.f32,logits.f32,logit_effect.f32,near_cos.f32}.zst
 ok "... and on which tokens" near cpu sim 0 0.05 top/{tokens.u16,on.u16,logit_ids.u16}.zst
+judged() { # folder device
+	"$BIN/gptrain" -q --device $2 --precision f32 --eval cpu/gpt.safetensors --batch 2 --eval-contexts 5 --val val.zst >$1/gpt-eval.json &&
+		"$BIN/saetrain" -q --device $2 --precision f32 --eval cpu/sae.safetensors --gpt cpu/gpt.safetensors --eval-contexts 5 \
+			--val val.zst >$1/sae-eval.json
+}
+ok "the same checkpoints, judged by both" eval 'judged cpu cpu && judged sim cudasim'
+ok "... alike" near cpu sim 1e-5 0 gpt-eval.json sae-eval.json
+rm sim/*-eval.json
 ok "the pages have the same files" diff <(cd cpu/html && find . | sort) <(cd sim/html && find . | sort)
 
 export CUSIM_SEED=3 CUSIM_LAZY=1
@@ -85,6 +93,7 @@ ok "on a small card, the same but for rounding" small_card cross_entropy gpt.jso
 sae_small() { "$BIN/saetrain" -q $device --features 8192 --batch 512 --steps 2 --resample-every 0 --log-every 1 --save-every 1000 \
 	"$@" sim/mix.zst; }
 ok "... so is an autoencoder of 8192 features" small_card sae_latents sae.jsonl sae_small
+fails 1 "on one that is too small, a line" "out of memory" env CUSIM_MEM_MB=20 $gptrain $device -o x.safetensors train.zst
 
 # What a training asks of the device beside launches and products, by a dry run of 4 and of 20 steps.
 tally() { # name command…
