@@ -20,21 +20,29 @@ struct block {
 
 static struct block *blocks;    /* of this process; one thread makes and frees them */
 
+static bool map(struct block *b, uint64_t is[2])
+{
+	b->fd = memfd_create("featuremill", MFD_CLOEXEC);
+	if (b->fd < 0)
+		return false;
+	if (ftruncate(b->fd, (off_t)b->bytes) == 0)
+		b->p = mmap(NULL, b->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
+	if (b->p && b->p != MAP_FAILED && getrandom(is, 2 * sizeof(*is), 0) == 2 * sizeof(*is))
+		return true;
+	close(b->fd);
+	return false;
+}
+
 void *seen_alloc(size_t bytes)
 {
 	struct block *b = xcalloc(1, sizeof(*b));
+	struct seen_place at;
 
 	b->bytes = bytes + HEAD;
-	b->fd = memfd_create("featuremill", MFD_CLOEXEC);
-	if (b->fd < 0 || bytes > b->bytes || ftruncate(b->fd, (off_t)b->bytes))
-		die_errno("no %zu bytes of memory", bytes);
-	b->p = mmap(NULL, b->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
-	if (b->p == MAP_FAILED)
-		die_errno("no %zu bytes of memory", bytes);
-	struct seen_place at = { .is = { 1 } };
-
-	if (getrandom(at.is, sizeof(at.is), 0) != sizeof(at.is))
-		at.process = 0;
+	if (bytes > b->bytes || !map(b, at.is)) {
+		free(b);
+		return NULL;
+	}
 	memcpy(b->p, at.is, sizeof(at.is));
 	b->next = blocks;
 	blocks = b;

@@ -13,7 +13,7 @@
  */
 #include "base.h"
 
-void *seen_alloc(size_t bytes);         /* zeros, 64-byte aligned; dies when there is none */
+void *seen_alloc(size_t bytes);         /* zeros, 64-byte aligned; NULL when there is none to be had */
 bool seen_release(void *p);             /* false: p is not of seen_alloc */
 struct seen_place {
 	uint64_t is[2];         /* what lies at the memory's start, 0 0: no place */

@@ -30,7 +30,9 @@ enum { MUCH = 1 << 15 };        /* bytes; less may as well be sent */
 
 static void *alloc(size_t bytes)
 {
-	return bytes < MUCH ? xaligned(bytes) : seen_alloc(bytes);
+	void *p = bytes < MUCH ? NULL : seen_alloc(bytes);
+
+	return p ? p : xaligned(bytes);
 }
 
 static void release(void *p)
