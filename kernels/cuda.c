@@ -71,13 +71,13 @@ size_t cuda_memory(void)
 static void *device_memory(size_t bytes)
 {
 	void *p;
-	size_t unused = 0, all;
+	size_t left = 0, all;
 	const cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
 
 	if (e == cudaErrorMemoryAllocation) {
-		cudaMemGetInfo(&unused, &all);
+		cudaMemGetInfo(&left, &all);
 		card.host->die("device cuda: out of memory (%zu MB asked, %zu free)",
-			       (bytes + MB - 1) / MB, unused / MB);
+			       (bytes + MB - 1) / MB, left / MB);
 	}
 	cuda_check(e, "cudaMalloc");
 	return p;

@@ -88,6 +88,8 @@ static const char *open_wish(void)
 
 const char *cuda_open_products(void)
 {
+	/* parts of a sum stay float, also where the result is bf16 */
+	const cublasMath_t in_float = (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
 	const char *why;
 
 	blas.workspace_bytes = workspace_size();
@@ -99,6 +101,7 @@ const char *cuda_open_products(void)
 	if ((why = refusal(cublasCreate(&blas.cublas), "cublasCreate")) ||
 	    (why = refusal(cublasSetStream(blas.cublas, cuda_stream()), "cublasSetStream")) ||
 	    (why = refusal(cublasSetWorkspace(blas.cublas, blas.workspace, blas.workspace_bytes), "cublasSetWorkspace")) ||
+	    (why = refusal(cublasSetMathMode(blas.cublas, in_float), "cublasSetMathMode")) ||
 	    (why = refusal(cublasLtCreate(&blas.lt), "cublasLtCreate")))
 		return why;
 	return open_wish();
@@ -138,12 +141,18 @@ static void describe(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name
 	check(cublasLtMatmulDescSetAttribute(d, name, value, bytes), "cublasLtMatmulDescSetAttribute");
 }
 
+static void set_bias(const struct plan *p, const void *bias)
+{
+	if (bias)
+		describe(p->what, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+}
+
 /* Layouts of operands as they lie */
-static void make_plan(struct plan *p, const struct shape *s)
+static void make_plan(struct plan *p, const struct shape *s, const void *bias)
 {
 	const int32_t op_a = s->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = s->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
 	const uint32_t epilogue = s->epilogue;
-	const cudaDataType_t bias = type_of(s->narrow_c);
+	const cudaDataType_t bias_type = type_of(s->narrow_c);
 	cublasLtMatmulHeuristicResult_t found;
 	int n = 0;
 
@@ -152,7 +161,8 @@ static void make_plan(struct plan *p, const struct shape *s)
 	describe(p->what, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof(op_b));
 	describe(p->what, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof(op_a));
 	describe(p->what, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
-	describe(p->what, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof(bias));
+	describe(p->what, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof(bias_type));
+	set_bias(p, bias);
 	p->a = s->transpose_a ? layout(s->narrow, s->M, s->K, s->lda) : layout(s->narrow, s->K, s->M, s->lda);
 	p->b = s->transpose_b ? layout(s->narrow, s->K, s->N, s->ldb) : layout(s->narrow, s->N, s->K, s->ldb);
 	p->c = layout(s->narrow_c, s->N, s->M, s->ldc);
@@ -176,15 +186,17 @@ static void forget(struct plan *p)
 	cublasLtMatrixLayoutDestroy(p->c);
 }
 
-static struct plan *plan_of(const struct shape *s)
+static struct plan *plan_of(const struct shape *s, const void *bias)
 {
 	for (size_t i = 0; i < PLANS; i++)
-		if (blas.plans[i].used && !memcmp(&blas.plans[i].s, s, sizeof(*s)))
+		if (blas.plans[i].used && !memcmp(&blas.plans[i].s, s, sizeof(*s))) {
+			set_bias(&blas.plans[i], bias);
 			return &blas.plans[i];
+		}
 	struct plan *p = &blas.plans[blas.next++ % PLANS];
 
 	forget(p);
-	make_plan(p, s);
+	make_plan(p, s, bias);
 	return p;
 }
 
@@ -226,12 +238,10 @@ static bool multiply_with_epilogue(enum cuda_mode mode, const struct cuda_produc
 	if (!aligned(bias))
 		return false;
 	const struct shape s = shape_of(mode, p);
-	struct plan *plan = plan_of(&s);
+	struct plan *plan = plan_of(&s, bias);
 
 	if (!plan->supported)
 		return false;
-	if (bias)
-		describe(plan->what, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
 	const cublasStatus_t status = cublasLtMatmul(blas.lt, plan->what, &p->alpha, p->b.p, plan->b, p->a.p, plan->a,
 		&p->beta, p->c, plan->c, p->c, plan->c, &plan->how, blas.workspace, blas.workspace_bytes, cuda_stream());
 
@@ -242,7 +252,7 @@ static bool multiply_with_epilogue(enum cuda_mode mode, const struct cuda_produc
 
 /* ---- all products ---- */
 
-static int narrowed(size_t n)
+static int dimension(size_t n)
 {
 	if (n > INT_MAX)
 		cuda_die("cublasGemmEx", "a matrix of more than 2147483647 rows or columns");
@@ -256,9 +266,9 @@ void cuda_multiply(enum cuda_mode mode, const struct cuda_product *p)
 
 	if (p->M == 0 || p->N == 0 || (epilogue && multiply_with_epilogue(mode, p)))
 		return;
-	check(cublasGemmEx(blas.cublas, op_of(&p->b), op_of(&p->a), narrowed(p->N), narrowed(p->M), narrowed(p->K),
-			   &p->alpha, p->b.p, type, narrowed(p->b.ld), p->a.p, type, narrowed(p->a.ld), &p->beta, p->c,
-			   type_of(p->narrow_c), narrowed(p->ldc), compute_of(mode, p->narrow), CUBLAS_GEMM_DEFAULT),
+	check(cublasGemmEx(blas.cublas, op_of(&p->b), op_of(&p->a), dimension(p->N), dimension(p->M), dimension(p->K),
+			   &p->alpha, p->b.p, type, dimension(p->b.ld), p->a.p, type, dimension(p->a.ld), &p->beta,
+			   p->c, type_of(p->narrow_c), dimension(p->ldc), compute_of(mode, p->narrow), CUBLAS_GEMM_DEFAULT),
 	      "cublasGemmEx");
 	if (epilogue)
 		cuda_bias_relu(p->c, p->narrow_c, p->bias, p->relu, p->M, p->N, p->ldc);

@@ -322,6 +322,8 @@ static cublasStatus_t describe(const lt_description *d, cublasLtMatrixLayout_t l
 	p->batch = of(ld)->batch;
 	p->relu = d->epilogue & CUBLASLT_EPILOGUE_RELU;
 	if (d->epilogue & CUBLASLT_EPILOGUE_BIAS) {
+		if (!d->bias)           // also where an algorithm is asked for: it depends on the pointer
+			return CUBLAS_STATUS_INVALID_VALUE;
 		p->bias = d->bias;
 		p->bias_type = d->has_bias_type ? d->bias_type : p->d.type;
 	}
