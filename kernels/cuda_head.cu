@@ -196,14 +196,20 @@ struct rows {
 	size_t n, C, V, vectors;
 };
 
+template <bool NARROW, int PASS> static void set(cudaFuncAttribute what, int value)
+{
+	cuda_check(cudaFuncSetAttribute((const void *)cross_entropy_kernel<NARROW, PASS>, what, value), "lmhead");
+}
+
 template <bool NARROW, int PASS>
 static void launch(const struct rows *h, unsigned threads, size_t shared)
 {
 	const size_t bytes = h->n * h->vectors * sizeof(uint4);
 
-	if (shared > 48 << 10)
-		cuda_check(cudaFuncSetAttribute((const void *)cross_entropy_kernel<NARROW, PASS>,
-						cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared), "lmhead");
+	if (shared > 48 << 10) {        // as much as is asked for; and as it can be, or one block alone may be given room
+		set<NARROW, PASS>(cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+		set<NARROW, PASS>(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+	}
 	CU_TRAFFIC(bytes + h->n * (2 * h->C + 1) * sizeof(float),
 		   (PASS == NLL_ALONE ? 0 : bytes) + h->n * sizeof(float));
 	LAUNCH((cross_entropy_kernel<NARROW, PASS>), (unsigned)h->n, threads, shared, cuda_stream(), h->nll, h->logits,
