@@ -132,79 +132,100 @@ sae_through_encoder_kernel(float *__restrict__ part, const float *__restrict__ b
 	store_columns(&sums[0].x, part + at.strip * D, at, own, D);
 }
 
+// What a lane adds up of its columns, a pack of them.
+template <class T> struct latents {
+	static const int P = pack<T>::N, WIDTH = LANES * P;
+	float own[P];           // gradients before the ReLU
+	unsigned count[P];      // of f > 0
+};
+
+// A lane's pack of a row, f and dpre, from column `first` on; its sum of f
+template <bool GRAD, class T>
+__device__ __forceinline__ float add_row(latents<T> &sums, T *dpre, const T *f, size_t first, size_t F, float penalty)
+{
+	float l1 = 0;
+
+	if (first >= F)
+		return 0;
+	const pack<T> v = *reinterpret_cast<const pack<T> *>(f);
+	pack<T> d;
+
+	if (GRAD)
+		d = *reinterpret_cast<const pack<T> *>(dpre);
+	CU_UNROLL
+	for (int k = 0; k < pack<T>::N; k++) {
+		const float value = widened(v.v[k]);
+		const bool within = first + k < F, on = within && value > 0;
+
+		l1 += within ? value : 0;
+		sums.count[k] += on;
+		if (GRAD) {
+			const float g = on ? widened(d.v[k]) + penalty : 0;
+
+			sums.own[k] += g;
+			narrow_to(d.v[k], g);
+		}
+	}
+	if (GRAD)
+		*reinterpret_cast<pack<T> *>(dpre) = d;
+	return l1;
+}
+
+// The tile's columns, added up over the warps in order, to columns (F) and fired (F); this thread's number of f > 0
+template <bool GRAD, class T>
+__device__ __forceinline__ unsigned store_latents(const latents<T> &sums, float *gradients, unsigned *counts,
+						   float *columns, unsigned *fired, const place &at, size_t F)
+{
+	const int P = latents<T>::P, WIDTH = latents<T>::WIDTH;
+	const unsigned t = threadIdx.y * LANES + threadIdx.x;
+	const size_t j = at.tile * WIDTH + t;
+	unsigned active = 0;
+	float sum = 0;
+
+	CU_UNROLL
+	for (int k = 0; k < P; k++) {
+		counts[threadIdx.y * WIDTH + P * threadIdx.x + k] = sums.count[k];
+		if (GRAD)
+			gradients[threadIdx.y * WIDTH + P * threadIdx.x + k] = sums.own[k];
+	}
+	__syncthreads();
+	if (t >= WIDTH || j >= F)
+		return 0;
+	for (int w = 0; w < WARPS; w++) {
+		active += counts[w * WIDTH + t];
+		if (GRAD)
+			sum += gradients[w * WIDTH + t];
+	}
+	if (GRAD)
+		columns[j] = sum;
+	if (fired && active)
+		atomicAdd(&fired[j], active);
+	return active;
+}
+
 // The one pass over latents: a lane has the same pack of columns in each of its rows.
 template <class T, bool GRAD> __global__ void __launch_bounds__(THREADS)
 sae_latents_kernel(T *__restrict__ dpre, const T *__restrict__ f, size_t ld, float *__restrict__ l1,
 		   float *__restrict__ l0, float *__restrict__ columns, unsigned *__restrict__ fired, float penalty,
 		   size_t N, size_t F, size_t tiles)
 {
-	typedef pack<T> several;
-	const int P = several::N, WIDTH = LANES * P;
-	CU_SHARED(float, sums, GRAD ? WARPS * WIDTH : 1);
-	CU_SHARED(unsigned, counts, WARPS * WIDTH);
+	CU_SHARED(float, gradients, GRAD ? WARPS * latents<T>::WIDTH : 1);
+	CU_SHARED(unsigned, counts, WARPS * latents<T>::WIDTH);
 	const place at = own_place(tiles, N);
-	const size_t first = at.tile * WIDTH + P * (size_t)threadIdx.x;
-	float own[P] = {};
-	unsigned count[P] = {};
+	const size_t first = at.tile * latents<T>::WIDTH + latents<T>::P * (size_t)threadIdx.x;
+	latents<T> sums = {};
 
 	CU_UNROLL_BY(2)
 	for (size_t r = at.first; r < at.end; r += WARPS) {
-		float sum = 0;
+		const size_t i = r * ld + first;
+		const float sum = warp_sum(add_row<GRAD>(sums, GRAD ? dpre + i : NULL, f + i, first, F, penalty));
 
-		if (first < F) {
-			const several v = *reinterpret_cast<const several *>(f + r * ld + first);
-			several d;
-
-			if (GRAD)
-				d = *reinterpret_cast<const several *>(dpre + r * ld + first);
-			CU_UNROLL
-			for (int k = 0; k < P; k++) {
-				const float value = widened(v.v[k]);
-				const bool within = first + k < F, on = within && value > 0;
-
-				sum += within ? value : 0;
-				count[k] += on;
-				if (GRAD) {
-					const float g = on ? widened(d.v[k]) + penalty : 0;
-
-					own[k] += g;
-					narrow_to(d.v[k], g);
-				}
-			}
-			if (GRAD)
-				*reinterpret_cast<several *>(dpre + r * ld + first) = d;
-		}
-		sum = warp_sum(sum);
 		if (threadIdx.x == 0)
 			l1[r * tiles + at.tile] = sum;
 	}
-	CU_UNROLL
-	for (int k = 0; k < P; k++) {
-		const unsigned to = threadIdx.y * WIDTH + P * threadIdx.x + k;
+	const unsigned active = warp_sum(store_latents<GRAD>(sums, gradients, counts,
+							      GRAD ? columns + at.strip * F : NULL, fired, at, F));
 
-		counts[to] = count[k];
-		if (GRAD)
-			sums[to] = own[k];
-	}
-	__syncthreads();
-	const unsigned t = threadIdx.y * LANES + threadIdx.x;
-	const size_t j = at.tile * WIDTH + t;
-	unsigned active = 0;
-
-	if (t < WIDTH && j < F) {
-		float sum = 0;
-
-		for (int w = 0; w < WARPS; w++) {
-			active += counts[w * WIDTH + t];
-			if (GRAD)
-				sum += sums[w * WIDTH + t];
-		}
-		if (GRAD)
-			columns[at.strip * F + j] = sum;
-		if (fired && active)
-			atomicAdd(&fired[j], active);
-	}
-	active = warp_sum(active);
 	if (threadIdx.x == 0)
 		l0[(size_t)blockIdx.x * WARPS + threadIdx.y] = (float)active;
 }
