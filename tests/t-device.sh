@@ -79,6 +79,17 @@ else
 const struct plugin featuremill_plugin = { PLUGIN_ABI, sizeof(struct backend), open_it };"
 	ok "... no card" falls_back "no card  of this kind$" train auto
 	same "... the same bytes" want g.safetensors
+	# ... and with all of it there is a card: the emulator under cuda's name
+	SIM=$BIN/../lib${BIN##*/bin}/cudasim.so
+	if [ -e "$SIM" ]; then
+		cp "$SIM" x/lib/cuda.so
+		ok "auto takes the card" eval 'train auto 2>err && grep -q "device cuda, precision bf16$" err'
+		ok "... and the recipe says so" grep -q "^device auto cuda bf16$" g.safetensors.stamp
+		cp g.safetensors card
+		ok "... asked for by name: the same weights" eval 'train cuda && cmp <(tail -c 1000 card) <(tail -c 1000 g.safetensors)'
+		LD_LIBRARY_PATH=
+		ok "... without a driver the recipe is another" eval 'train auto && ! grep -q cuda g.safetensors.stamp'
+	fi
 	unset LD_LIBRARY_PATH
 	ok "cpu says nothing of cuda" eval '! { train cpu 2>&1 | grep cuda; }'
 fi
