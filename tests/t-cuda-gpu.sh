@@ -19,6 +19,17 @@ while [ "$1" != --error-exitcode ]; do shift; done
 [ "$tool" = "${FINDS-}" ] && { echo "========= ERROR SUMMARY: 1 error"; exit "$2"; }
 echo "========= ERROR SUMMARY: 0 errors"
 ENDTOOL
+cat >"$TMP/path/nsys" <<'ENDTOOL'
+#!/bin/bash
+[ "$1" = stats ] || exit 0
+cat <<'ENDTABLE'
+Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name
+ 60.0,90000000,80,1125000.0,1125000.0,1,2,0.0,"void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_128x256>(T1::Params)"
+ 30.0,56000000,40,1400000.0,1400000.0,1,2,0.0,"void cross_entropy_kernel<(bool)1, (int)1>(float *, uint4 *, const float *, int)"
+ENDTABLE
+awk -F'\t' 'NR > 2 { sub(/<.*/, "", $1); if (!n[$1]++) print "0.1,1000,1,1.0,1.0,1,1,0.0,\"void " $1 "(float *)\"" }' tests/cuda/registers.tsv |
+	grep -v cross_entropy
+ENDTOOL
 chmod +x "$TMP"/path/*
 export PATH=$TMP/path:$PATH
 rehearse() { tests/gpu --device cudasim >"$TMP/report" 2>&1; }
@@ -30,6 +41,9 @@ ok "... all four tools" eval '[ $(grep -c "^ok .*compute-sanitizer .*: ERROR SUM
 head_floor() { awk -F' *[|] *' '$2 == "lmhead" && $3 == "bf16" { n++; bad = $5 < 3.09 || $5 > 3.25 || $6 != "memory" } END { exit bad || n != 1 }' "$TMP/report"; }
 ok "... the head's floor on an A100" head_floor
 ok "... the autoencoder's step: 172 GFLOP in 0.551 ms" eval "grep -q '^| step of the autoencoder, 8192 rows | bf16 |.*| 0.551 | FLOPs |' '$TMP/report'"
+# 40 micro-batches: each reads and writes 1.24 GB in bf16, 1.24 ms at 2 TB/s of the 1.4 that the profiler says
+ok "... a kernel by the profiler, and its floor" eval \
+	"grep -Eq '^[|] gpt: cross_entropy_kernel [|] bf16 [|] 40 [|] 1400.0 [|] 124[0-9].[0-9] [|] 8[89] % [|]' '$TMP/report'"
 
 # planted: an op that differs, a loss, other weights the second time, a tool that finds something
 for t in golden card; do ln -s "$TOP/out/bin/tests/$t" "$TMP/bin/tests/$t"; done
