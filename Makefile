@@ -430,7 +430,7 @@ check-cuda:
 	@NVCC='$(NVCC)' $(PROVE) $(wildcard tests/t-cuda*.sh)
 # A file whose barriers are deleted, tests/ops' largest array and ops that notice
 MUTANTS := cuda_attention.cu:60000:attention cuda_head.cu:500000:lmhead cuda_rows.cu:60000:embed:layernorm \
-	cuda_sae.cu:500000:sae_grad:sae_active:sae_forward cu_sum.h:60000:sums:linear:adamw
+	cuda_sae.cu:300000:sae_grad:sae_active:sae_forward cu_sum.h:60000:sums:linear:adamw
 check-cuda-long: check-cuda cusim cudasim out/bin/tests/steps
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate tests/cuda/demo.cu tests/cuda/demo.redundant tests/cuda/mutant
 	@CUDA_HOME=$(CUDA_HOME) tests/cuda/mutate kernels/cuda.c tests/cuda/cuda.redundant tests/cuda/mutant-host
