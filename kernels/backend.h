@@ -116,7 +116,7 @@ struct backend {
 			     size_t n, const real *r, const real *dir, const real *ln_w,
 			     const real *ln_b, const real *wte, const int32_t *targets, size_t C);
 
-	/* f (N,F) = relu((x - b_dec) encᵀ + b_enc) */
+	/* f (N,F) = relu((x - b_dec) encᵀ + b_enc); what is no number before relu is none or 0 after */
 	void (*sae_encode)(real *f, const real *x, const struct sae_params *p, size_t N, size_t D, size_t F);
 	/* The active latents alone, row by row and ascending in each: entry i is feature feats[i] at row
 	 * rows[i], f[i] > 0 (or no number).  Returns how many; when that is more than cap, the three arrays

@@ -183,6 +183,11 @@ static inline void sum_columns(S *sum, S *part, const float *x, size_t N, size_t
 {
 	const size_t P = parts(N, PART_ROWS);
 
+	if (P == 0) {   // no parts: nothing is added
+		if (!add)
+			cudaMemsetAsync(sum, 0, C * sizeof(S), stream);
+		return;
+	}
 	CU_TRAFFIC(N * C * sizeof(*x), P * C * sizeof(S));
 	LAUNCH((column_parts_kernel<S>), dim3((unsigned)P, (unsigned)parts(C, TILE)), row_block(), 0, stream, part, x,
 	       N, C, aligned(C, x));

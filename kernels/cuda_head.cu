@@ -18,6 +18,7 @@
 #include <float.h>
 
 enum { HELD = 6, MOST_THREADS = 512, MOST_WARPS = MOST_THREADS / LANES };
+enum { STATIC_SHARED = 3 * MOST_WARPS * sizeof(float), UNASKED_SHARED = 48 << 10 };       // bytes of a block
 enum pass { NLL_ALONE, READ_ONCE, READ_TWICE };
 
 // logits in 16 bytes
@@ -206,7 +207,7 @@ static void launch(const struct rows *h, unsigned threads, size_t shared)
 {
 	const size_t bytes = h->n * h->vectors * sizeof(uint4);
 
-	if (shared > 48 << 10) {        // as much as is asked for; and as it can be, or one block alone may be given room
+	if (shared + STATIC_SHARED > UNASKED_SHARED) {        // as much as is asked for; and as it can be, or one block alone may be given room
 		set<NARROW, PASS>(cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
 		set<NARROW, PASS>(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
 	}
@@ -224,7 +225,7 @@ static size_t shared_at_most()
 
 	cuda_check(cudaGetDevice(&device), "lmhead");
 	cuda_check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "lmhead");
-	return (size_t)bytes - 3 * MOST_WARPS * sizeof(float);
+	return (size_t)bytes - STATIC_SHARED;
 }
 
 template <bool NARROW> static void launch_rows(const struct rows *h, bool gradient)

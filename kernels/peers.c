@@ -103,17 +103,19 @@ static real *noise(const struct backend *be, uint64_t which, size_t n)
 
 void peers_compare(const struct backend *be, struct comm *c)
 {
-	enum { ROWS = 67, IN = 193, OUT = 129, Y = ROWS * OUT, W = OUT * IN, B = Y, M = B + OUT, V = M + Y };
+	enum { ROWS = 67, IN = 193, OUT = 129, Y = ROWS * OUT, W = OUT * IN };
+	enum { B = Y, M = B + OUT, V = M + Y, G = V + Y };      /* places behind y */
 
 	if (comm_size(c) == 1)
 		return;
-	real *x = noise(be, 0, ROWS * IN), *w = noise(be, 1, W), *y = noise(be, 2, V + Y), *host = xcalloc(Y, sizeof(*host));
+	real *x = noise(be, 0, ROWS * IN), *w = noise(be, 1, W), *y = noise(be, 2, G + Y);
+	real *host = xcalloc(Y, sizeof(*host));
 
 	be->zero(y + M, 2 * Y * sizeof(*y));
 	be->linear_fwd(y, x, w, y + B, ROWS, IN, OUT);
-	be->gelu_fwd(y, y, Y);
-	be->adamw(y, w, y + M, y + V, Y, NULL, 1e-3, .9, .95, 1e-8, .1, 1);
-	be->get(host, y, Y * sizeof(*host));
+	be->gelu_fwd(y + G, y, Y);
+	be->adamw(y + G, w, y + M, y + V, Y, NULL, 1e-3, .9, .95, 1e-8, .1, 1);
+	be->get(host, y + G, Y * sizeof(*host));
 	comm_same(c, host, Y * sizeof(*host), "what a processor computes");
 	free(host);
 	be->release(x);

@@ -40,10 +40,12 @@ static void execute(const kernel_launch &l)
 	tally_launch(l);
 	if (set().dry)
 		return;
-	if (set().ptx)
+	if (set().ptx) {
 		ptx_run(entry_of(l).c_str(), l);
-	else
+	} else {
+		shared_allow(dynamic_limit.count(l.function) ? OPT_IN_SHARED : DEFAULT_SHARED);
 		run_grid(l.name, l.grid, l.block, l.shared, l.run);
+	}
 }
 
 static int current_device;

@@ -13,7 +13,7 @@ struct shared_array {
 static shared_array arrays[MAX_ARRAYS];
 static int array_count;
 static char *pool, *dynamic;
-static size_t used;
+static size_t used, dynamic_size, allowed = DEFAULT_SHARED;
 
 static char *take(size_t bytes, size_t align)
 {
@@ -32,6 +32,8 @@ static char *take(size_t bytes, size_t align)
 	return pool + from;
 }
 
+void shared_allow(size_t bytes) { allowed = bytes; }
+
 void shared_begin(size_t dynamic_bytes)
 {
 	if (!pool)
@@ -40,6 +42,7 @@ void shared_begin(size_t dynamic_bytes)
 	POISON(pool, POOL);
 	array_count = 0;
 	used = 0;
+	dynamic_size = dynamic_bytes;
 	dynamic = dynamic_bytes ? take(dynamic_bytes, 128) : nullptr;
 }
 
@@ -59,6 +62,9 @@ void *shared_static(const void *key, size_t bytes, size_t align)
 	}
 	if (total > DEFAULT_SHARED)
 		die("%zu bytes of static shared memory; a block has %zu", total, DEFAULT_SHARED);
+	if (total + dynamic_size > allowed)
+		die("%zu bytes of static and %zu of dynamic shared memory; the kernel may have %zu", total,
+		    dynamic_size, allowed);
 	if (array_count == MAX_ARRAYS)
 		die("more than %d shared arrays", MAX_ARRAYS);
 	shared_array &a = arrays[array_count++];

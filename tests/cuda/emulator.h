@@ -102,6 +102,7 @@ bool on_thread();                       // inside a kernel?
 void run_grid(const char *name, dim3 grid, dim3 block, size_t shared, const std::function<void()> &body);
 
 // ---- shared memory
+void shared_allow(size_t bytes);          // static and dynamic together, in blocks from now on
 void shared_begin(size_t dynamic_bytes);        // of a block: filled with NaN, unusable but for what is taken
 void shared_end();
 
