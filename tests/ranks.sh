@@ -22,10 +22,10 @@ shared() { # OUT command…: 1, 2 and 4 processes, the same bytes
 		same "... the same metrics" $out-1.jsonl $out-$n.jsonl
 	done
 }
-rank_pid() { # OUT rank: who of mpirun's children writes OUT and has this rank
+rank_pid() { # OUT rank: who of mpirun's children here, not in another test, writes OUT and has this rank
 	local p
 	for p in $(pgrep -f -- "-o $1"); do
-		tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" && echo "$p" && return
+		[ "/proc/$p/cwd" -ef . ] && tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$2" && echo "$p" && return
 	done
 }
 taken_over() { # OUT killed-rank n m command…: one of n is killed when there is a state, m go on
