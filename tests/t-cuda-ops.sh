@@ -51,4 +51,5 @@ for net in gpt sae; do
 	again() { steps $net cudasim bf16 "$@" && cmp "$TMP/steps" "$TMP/$net"; }
 	ok "... the same losses and weights in random order, lazy" again CUSIM_SEED=3 CUSIM_LAZY=1
 done
+ok "wrong arithmetic in a kernel of each family is noticed" env CUDA_HOME="$(realpath "$(dirname "$(realpath "$NVCC")")/..")" tests/cuda/planted
 done_testing
